@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * ratecl on the caller's own OpenCL objects: nothing is copied, and nothing waits unless asked to.
+ *
+ * The states stay in the caller's buffers, read in place with the layout's strides and offset. All
+ * work goes to the caller's queue, in order or out of order.
+ */
+#ifndef RATECL_OPENCL_H
+#define RATECL_OPENCL_H
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#ifdef __APPLE__
+#include <OpenCL/cl.h>
+#else
+#include <CL/cl.h>
+#endif
+
+#include <ratecl/ratecl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Make a context on the caller's context, device and queue. They are retained, never owned: the
+ *  caller may release its own references at any time. Of `options`, which may be NULL, `device` must
+ *  be NULL. Errors: ARGUMENT (an object is NULL, or the queue belongs to another context or device). */
+RATECL_EXPORT ratecl_status ratecl_cl_context_create(cl_context context, cl_device_id device,
+                                                     cl_command_queue queue,
+                                                     const ratecl_context_options *options,
+                                                     ratecl_context **created);
+
+/** Buffers that an evaluation reads, of the plan's context. They are retained until the results have
+ *  been waited for, and must not be written before. */
+typedef struct ratecl_cl_inputs {
+    size_t size;
+    cl_mem states;
+    cl_mem reference; /**< needed where the plan has a population_kl term, else not read */
+    cl_mem weights;   /**< needed where the plan has a hebbian term, else not read */
+} ratecl_cl_inputs;
+
+#define RATECL_CL_INPUTS_INIT                      \
+    {                                              \
+        sizeof(ratecl_cl_inputs), NULL, NULL, NULL \
+    }
+
+/** Enqueue an evaluation after the `wait_count` events of `wait_list`, and return at once.
+ *
+ *  `values`, which may be NULL, is a buffer of the caller's that receives ratecl_plan_value_count()
+ *  values and then their total, as float in f32 arithmetic and as double in f64, from its start.
+ *  `event`, which may be NULL, receives an event that is complete when the values are there; the
+ *  caller releases it.
+ *
+ *  A plan holds one evaluation in flight: enqueueing a second one lets it follow the first in the
+ *  queue, and ratecl_cl_wait() then gives the second one's results.
+ *  Errors: ARGUMENT (a buffer is missing, too small or of another context; nothing is enqueued),
+ *  DEVICE, MEMORY. */
+RATECL_EXPORT ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *inputs,
+                                              cl_mem values, cl_uint wait_count, const cl_event *wait_list,
+                                              cl_event *event);
+
+/** Wait for the evaluation that was enqueued last, and give its results as ratecl_evaluate() does.
+ *  Errors: ARGUMENT (nothing was enqueued, or `outputs` is too small), DOMAIN, DEVICE, MEMORY. */
+RATECL_EXPORT ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *outputs);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * ratecl: constraints on firing rates, evaluated where the states are.
+ *
+ * States S[b,t,i] have the shape (B, T, N): batch (trial), time step, neuron. R = B T is the number of
+ * rows, mu_i the mean of neuron i over all rows, mubar the mean of mu_i, Z the sum of one row.
+ *
+ * Errors         Every function that can fail returns a ratecl_status; ratecl_last_error() holds the
+ *                message of the calling thread's last failure. A refused argument changes nothing of
+ *                the caller's. The library never prints, exits or aborts.
+ * Threads        A context may be used by many threads at once, a plan by one thread at a time.
+ * Option structs Start each one with its *_INIT macro or its *_init function: `size` tells the library
+ *                which fields the caller knows, and fields that it does not know take their defaults.
+ * Determinism    The same device, library, plan and input give the same bits, whatever the number of
+ *                threads and whatever else runs.
+ */
+#ifndef RATECL_RATECL_H
+#define RATECL_RATECL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define RATECL_EXPORT
+#else
+#define RATECL_EXPORT __attribute__((visibility("default")))
+#endif
+
+#define RATECL_VERSION_MAJOR 0
+#define RATECL_VERSION_MINOR 1
+#define RATECL_VERSION_PATCH 0
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status ---------------------------------------------------------------------------------- */
+
+/** The outcome of a call. The numbers are fixed for ever. */
+typedef enum ratecl_status {
+    RATECL_OK = 0,
+    RATECL_ERROR_ARGUMENT = 1,    /**< refused before any work; the message names argument and value */
+    RATECL_ERROR_DOMAIN = 2,      /**< a value is not finite; the message says which input, and where */
+    RATECL_ERROR_NO_DEVICE = 3,   /**< no such device; the message lists those that were found */
+    RATECL_ERROR_UNSUPPORTED = 4, /**< the device, or this build, lacks something the plan needs */
+    RATECL_ERROR_MEMORY = 5,      /**< host or device memory ran out */
+    RATECL_ERROR_BUILD = 6,       /**< a kernel did not compile; the message ends with the build log */
+    RATECL_ERROR_DEVICE = 7       /**< an OpenCL call failed; the message names the call and the code */
+} ratecl_status;
+
+/** The name of a status, such as "RATECL_ERROR_DOMAIN"; "unknown status" for a number that is none. */
+RATECL_EXPORT const char *ratecl_status_name(ratecl_status status);
+
+/** The message of the calling thread's last failed call; empty before the first. Valid until that
+ *  thread's next call. */
+RATECL_EXPORT const char *ratecl_last_error(void);
+
+/** The library's version, "major.minor.patch". */
+RATECL_EXPORT const char *ratecl_version(void);
+
+/* ---- Devices and contexts -------------------------------------------------------------------- */
+
+/** In the order of preference; a context made without a name takes the first that is there. */
+typedef enum ratecl_device_kind {
+    RATECL_DEVICE_GPU = 1,
+    RATECL_DEVICE_ACCELERATOR = 2,
+    RATECL_DEVICE_CPU = 3,      /**< an OpenCL CPU device */
+    RATECL_DEVICE_SOFTWARE = 4, /**< a simulator or a software rasteriser */
+    RATECL_DEVICE_OPENMP = 5    /**< the library's own CPU path, always there */
+} ratecl_device_kind;
+
+typedef struct ratecl_device_info {
+    size_t size; /**< sizeof(ratecl_device_info), set by the caller */
+    char id[32]; /**< "cpu" or "opencl:P.D", as ratecl_context_options.device takes it */
+    char name[128];
+    char platform[128];
+    char version[128]; /**< of the device, as its driver states it */
+    ratecl_device_kind kind;
+    int32_t fp64;   /**< 1 where f64 states and f64 arithmetic work */
+    int32_t chosen; /**< 1 for the one that a context made without a name takes */
+    int32_t compute_units;
+    uint64_t memory;         /**< bytes; 0 where unknown */
+    uint64_t largest_buffer; /**< bytes; 0 where unlimited */
+} ratecl_device_info;
+
+/** How many devices there are; at least 1, the OpenMP path. */
+RATECL_EXPORT size_t ratecl_device_count(void);
+
+/** Describe device `index` < ratecl_device_count(). The OpenMP path comes last. */
+RATECL_EXPORT ratecl_status ratecl_device_get(size_t index, ratecl_device_info *info);
+
+/** 1 when this build can use OpenCL, else 0. */
+RATECL_EXPORT int ratecl_has_opencl(void);
+
+/** Receives one line about a rare event (a device chosen, a program built). Called from the thread
+ *  that is inside the library, which holds no lock then. */
+typedef void (*ratecl_log_function)(const char *message, void *user);
+
+typedef struct ratecl_context_options {
+    size_t size;
+    /** "cpu" (the OpenMP path), "opencl" (the best device), "opencl:TEXT" (the first whose name or
+     *  platform contains TEXT, whatever its case), "opencl:P.D" (platform P, device D). NULL: the
+     *  environment's RATECL_DEVICE if set, else the best OpenCL device, else "cpu". */
+    const char *device;
+    int32_t threads;         /**< of the OpenMP path; 0: what OpenMP gives */
+    uint64_t staging_limit;  /**< bytes of device memory for states that come from host memory; what
+                                  is larger is evaluated in pieces, of one block of rows at least.
+                                  0: the device's largest buffer */
+    ratecl_log_function log; /**< NULL: none */
+    void *log_user;
+} ratecl_context_options;
+
+#define RATECL_CONTEXT_OPTIONS_INIT                            \
+    {                                                          \
+        sizeof(ratecl_context_options), NULL, 0, 0, NULL, NULL \
+    }
+RATECL_EXPORT void ratecl_context_options_init(ratecl_context_options *options);
+
+/** A device, its queue and its compiled programs. */
+typedef struct ratecl_context ratecl_context;
+
+/** Make a context; `options` NULL means the defaults. The caller releases it.
+ *  Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
+RATECL_EXPORT ratecl_status ratecl_context_create(const ratecl_context_options *options,
+                                                  ratecl_context **context);
+
+/** Release a context; NULL is allowed. Plans keep what they need of it until they are released too. */
+RATECL_EXPORT void ratecl_context_release(ratecl_context *context);
+
+/** Describe the context's device (`chosen` is 0). */
+RATECL_EXPORT ratecl_status ratecl_context_device(const ratecl_context *context, ratecl_device_info *info);
+
+/* ---- Arrays ---------------------------------------------------------------------------------- */
+
+typedef enum ratecl_element {
+    RATECL_F32 = 0,
+    RATECL_F64 = 1,
+    RATECL_F16 = 2, /**< IEEE half precision, for storage; needs no device extension */
+    RATECL_U8 = 3   /**< spike counts */
+} ratecl_element;
+
+/** Where the elements of an array lie. Element (b,t,i) is at
+ *      offset bytes + (b strides[0] + t strides[1] + i strides[2]) elements
+ *  from the start of the memory that is given at evaluation. */
+typedef struct ratecl_layout {
+    size_t size;
+    ratecl_element element;
+    int64_t shape[3];   /**< B, T, N, each at least 1 */
+    int64_t strides[3]; /**< in elements, of any order, 0 and negative ones too; all 0: C order */
+    int64_t offset;     /**< in bytes, a multiple of the element's size; no element lies before the start */
+} ratecl_layout;
+
+#define RATECL_LAYOUT_INIT(element_, B_, T_, N_)                                \
+    {                                                                           \
+        sizeof(ratecl_layout), (element_), { (B_), (T_), (N_) }, { 0, 0, 0 }, 0 \
+    }
+RATECL_EXPORT void ratecl_layout_init(ratecl_layout *layout, ratecl_element element, int64_t B, int64_t T,
+                                      int64_t N);
+
+/** Bytes from the start of the memory to the end of the element that lies last; 0 for a bad layout. */
+RATECL_EXPORT uint64_t ratecl_layout_bytes(const ratecl_layout *layout);
+
+/* ---- Terms ----------------------------------------------------------------------------------- */
+
+/**
+ * The six criteria. The formulas follow the criterion module of the PyTorch package nn4n; where they
+ * differ from it, the difference is named.
+ *
+ * FIRING_RATE       l1: (1/N) sum_i |mu_i - target|          l2: (1/N) sum_i (mu_i - target)^2
+ * FIRING_RATE_DIST  sd: sqrt(sum_i (mu_i - mubar)^2 / (N - ddof))        cv: sd / mubar
+ *                   mean_ad: (1/N) sum_i |mu_i - mubar|     max_ad: max_i |mu_i - mubar|
+ *                   ARGUMENT unless N - ddof > 0 (in every metric); DOMAIN for cv where mubar = 0.
+ *                   nn4n has ddof = 1.
+ * STATE_PREDICTION  mean over b, t < T - tau and i of (S[b,t,i] - S[b,t+tau,i])^2.
+ *                   ARGUMENT unless 1 <= tau < T. nn4n lags its first axis, whichever that is: pass
+ *                   the same memory as (1, B, T N) for that.
+ * HEBBIAN           C_b[i,j] = (1/T) sum_t S[b,t,i] S[b,t,j];  needs weights W (N, N), diagonal and
+ *                   asymmetry included.
+ *                   over batch: (1/B) sum_b |sum_ij W[i,j] C_b[i,j]|
+ *                   over step (nn4n): (1/R) sum_bt |sum_ij W[i,j] S[b,t,i] S[b,t,j]|
+ *                   Time: R N^2 / 2 multiply-adds. Memory: N^2 for W's folded triangle, no product.
+ * ENTROPY           p_i = S_i / (Z + eps), H = -sum_i p_i log(p_i + eps) in each row, 0 log 0 = 0, H = 0
+ *                   where Z = 0; mean over rows of H, plus reg times the mean over rows of sum_i S_i^2.
+ *                   DOMAIN where a state is negative. eps > 0 reads the states once more.
+ *                   nn4n has eps = 1e-8.
+ * POPULATION_KL     needs a reference S1 of the same N. Per neuron, means m and variances v (1/R):
+ *                   KL(0||1) = 1/2 (log(v1/v0) + (v0 + (m0 - m1)^2) / v1 - 1); symmetric: half of
+ *                   KL(0||1) + KL(1||0). Mean or sum over neurons, plus reg times the mean over rows of
+ *                   sum_i S0_i^2 and the same of S1; reduction none gives N values, KL_i + reg times the
+ *                   mean over rows of S0_i^2 and the same of S1.
+ *                   log sigma replaces log(v1/v0) by its half: a formula in circulation, here for
+ *                   comparison only; it is no divergence and may be negative. It changes nothing in
+ *                   the symmetric form, where the logarithms cancel.
+ *                   DOMAIN where a variance is 0 after var_floor, unless degenerate is skip.
+ */
+typedef enum ratecl_criterion {
+    RATECL_FIRING_RATE = 1,
+    RATECL_FIRING_RATE_DIST = 2,
+    RATECL_STATE_PREDICTION = 3,
+    RATECL_HEBBIAN = 4,
+    RATECL_ENTROPY = 5,
+    RATECL_POPULATION_KL = 6
+} ratecl_criterion;
+
+typedef enum ratecl_metric {
+    RATECL_METRIC_DEFAULT = 0, /**< firing_rate: l2; firing_rate_dist: sd */
+    RATECL_METRIC_L2 = 1,
+    RATECL_METRIC_L1 = 2,
+    RATECL_METRIC_SD = 3,
+    RATECL_METRIC_CV = 4,
+    RATECL_METRIC_MEAN_AD = 5,
+    RATECL_METRIC_MAX_AD = 6
+} ratecl_metric;
+
+typedef enum ratecl_over { RATECL_OVER_BATCH = 0, RATECL_OVER_STEP = 1 } ratecl_over;
+
+typedef enum ratecl_reduction {
+    RATECL_REDUCTION_MEAN = 0,
+    RATECL_REDUCTION_SUM = 1,
+    RATECL_REDUCTION_NONE = 2 /**< N values, which take no part in the total */
+} ratecl_reduction;
+
+typedef enum ratecl_kl_log { RATECL_LOG_VARIANCE = 0, RATECL_LOG_SIGMA = 1 } ratecl_kl_log;
+
+typedef enum ratecl_degenerate {
+    RATECL_DEGENERATE_ERROR = 0,
+    RATECL_DEGENERATE_SKIP = 1 /**< leave such neurons out, of the mean's count too, and count them.
+                                    With reduction none their value is 0 */
+} ratecl_degenerate;
+
+/** One term of a plan: a criterion and its parameters. Fields of other criteria are not read. */
+typedef struct ratecl_term {
+    size_t size;
+    ratecl_criterion criterion;
+    ratecl_metric metric;         /**< firing_rate, firing_rate_dist */
+    double weight;                /**< factor in the total; finite */
+    double target;                /**< firing_rate; finite */
+    int64_t ddof;                 /**< firing_rate_dist */
+    int64_t tau;                  /**< state_prediction, in time steps */
+    ratecl_over over;             /**< hebbian */
+    double reg;                   /**< entropy, population_kl; finite */
+    double eps;                   /**< entropy; finite and not negative */
+    int32_t symmetric;            /**< population_kl; 0 or 1 */
+    ratecl_reduction reduction;   /**< population_kl */
+    ratecl_kl_log log;            /**< population_kl */
+    double var_floor;             /**< population_kl; finite and not negative */
+    ratecl_degenerate degenerate; /**< population_kl */
+} ratecl_term;
+
+/* Defaults: weight 1, target 0, ddof 0, tau 1, reg 10 (entropy) or 1e-3 (population_kl), eps 0,
+ * symmetric 1, var_floor 0; the first of each enumeration. */
+#define RATECL_TERM_INIT(criterion_)                                                                 \
+    {                                                                                                \
+        sizeof(ratecl_term), (criterion_), RATECL_METRIC_DEFAULT, 1.0, 0.0, 0, 1, RATECL_OVER_BATCH, \
+            (criterion_) == RATECL_ENTROPY ? 10.0 : 1e-3, 0.0, 1, RATECL_REDUCTION_MEAN,             \
+            RATECL_LOG_VARIANCE, 0.0, RATECL_DEGENERATE_ERROR                                        \
+    }
+RATECL_EXPORT void ratecl_term_init(ratecl_term *term, ratecl_criterion criterion);
+
+/** Read "NAME[:key=value,...]", such as "population_kl:reg=0,reduction=none". Errors: ARGUMENT. */
+RATECL_EXPORT ratecl_status ratecl_term_parse(ratecl_term *term, const char *text);
+
+/** The criterion's name as terms are written, "firing_rate"; NULL for a number that is none. */
+RATECL_EXPORT const char *ratecl_criterion_name(ratecl_criterion criterion);
+
+typedef struct ratecl_parameter {
+    size_t size;        /**< sizeof(ratecl_parameter), set by the caller */
+    const char *name;   /**< "metric", "weight", ... ; static storage, as is choice */
+    const char *choice; /**< the name of the choice; NULL where the parameter is a number */
+    double number;      /**< the number; that of the enumeration for a choice */
+    int32_t is_integer; /**< 1 where only whole numbers are allowed */
+    int32_t is_default;
+} ratecl_parameter;
+
+/** Describe parameter `index` of a term, counted from 0 in a fixed order with weight last.
+ *  ARGUMENT past the last one. */
+RATECL_EXPORT ratecl_status ratecl_term_parameter(const ratecl_term *term, size_t index,
+                                                  ratecl_parameter *parameter);
+
+/* ---- Plans ----------------------------------------------------------------------------------- */
+
+typedef enum ratecl_precision {
+    RATECL_PRECISION_F32 = 0,
+    RATECL_PRECISION_F64 = 1 /**< UNSUPPORTED where the device has no fp64 */
+} ratecl_precision;
+
+/** What an evaluation gives; one or more, joined by |. */
+enum { RATECL_OUTPUT_VALUES = 1 };
+
+typedef struct ratecl_plan_options {
+    size_t size;
+    ratecl_precision precision;     /**< of the arithmetic */
+    uint32_t outputs;               /**< RATECL_OUTPUT_VALUES */
+    const ratecl_layout *states;    /**< required */
+    const ratecl_layout *reference; /**< required by population_kl: same N, own B and T; else not used */
+    const ratecl_layout *weights;   /**< required by hebbian: shape (1, N, N); else not used */
+    const ratecl_term *terms;       /**< an array of term_count terms, all with the size of the first */
+    size_t term_count;              /**< at least 1 */
+} ratecl_plan_options;
+
+#define RATECL_PLAN_OPTIONS_INIT                                                                           \
+    {                                                                                                      \
+        sizeof(ratecl_plan_options), RATECL_PRECISION_F32, RATECL_OUTPUT_VALUES, NULL, NULL, NULL, NULL, 0 \
+    }
+RATECL_EXPORT void ratecl_plan_options_init(ratecl_plan_options *options);
+
+/** Terms, shape, layout and element type, compiled for a context. It owns its kernels and scratch:
+ *  evaluation allocates nothing. */
+typedef struct ratecl_plan ratecl_plan;
+
+/** Make a plan. The options, layouts and terms are copied. The caller releases it.
+ *  Errors: ARGUMENT, UNSUPPORTED, MEMORY, BUILD, DEVICE. */
+RATECL_EXPORT ratecl_status ratecl_plan_create(ratecl_context *context, const ratecl_plan_options *options,
+                                               ratecl_plan **plan);
+
+/** Release a plan, after waiting for what it has enqueued; NULL is allowed. */
+RATECL_EXPORT void ratecl_plan_release(ratecl_plan *plan);
+
+/** Doubles that an evaluation gives: one for each term, N for one with reduction none. 0 for NULL. */
+RATECL_EXPORT size_t ratecl_plan_value_count(const ratecl_plan *plan);
+
+/** Where term `term`'s first value lies among them; the count itself past the last term. */
+RATECL_EXPORT size_t ratecl_plan_value_index(const ratecl_plan *plan, size_t term);
+
+/** Host memory that an evaluation reads. It stays the caller's, and unchanged during the call. */
+typedef struct ratecl_inputs {
+    size_t size;
+    const void *states;
+    uint64_t states_bytes; /**< how much memory there is, to be checked; 0: not known */
+    const void *reference; /**< needed where the plan has a population_kl term */
+    uint64_t reference_bytes;
+    const void *weights; /**< needed where the plan has a hebbian term */
+    uint64_t weights_bytes;
+} ratecl_inputs;
+
+#define RATECL_INPUTS_INIT                               \
+    {                                                    \
+        sizeof(ratecl_inputs), NULL, 0, NULL, 0, NULL, 0 \
+    }
+RATECL_EXPORT void ratecl_inputs_init(ratecl_inputs *inputs);
+
+/** Host memory that an evaluation writes. Each pointer may be NULL. */
+typedef struct ratecl_outputs {
+    size_t size;
+    double *values;     /**< ratecl_plan_value_count() unweighted values, in the order of the terms */
+    size_t value_count; /**< how many doubles there is room for */
+    double *total;      /**< sum of weight x value over the terms that have one value */
+    int64_t *skipped;   /**< for each term the neurons that degenerate = skip left out */
+    size_t skipped_count;
+} ratecl_outputs;
+
+#define RATECL_OUTPUTS_INIT                            \
+    {                                                  \
+        sizeof(ratecl_outputs), NULL, 0, NULL, NULL, 0 \
+    }
+RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
+
+/** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL device
+ *  that shares the host's memory reads it in place; for another one the plan's first call of this
+ *  function allocates the device's copy of the inputs, which the plan keeps.
+ *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; those that are not finite
+ *  made it one), DEVICE, MEMORY. The plan stays usable after each of them. */
+RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
+                                            const ratecl_outputs *outputs);
+
+/* ---- One number -------------------------------------------------------------------------------- */
+
+/* A plan of one term, with f32 arithmetic, made, evaluated and released: for a caller who wants one
+ * number once. `states` is host memory as `layout` says. Everything else has its default. */
+
+RATECL_EXPORT ratecl_status ratecl_firing_rate_loss(ratecl_context *context, const ratecl_layout *layout,
+                                                    const void *states, ratecl_metric metric, double target,
+                                                    double *value);
+RATECL_EXPORT ratecl_status ratecl_firing_rate_dist_loss(ratecl_context *context, const ratecl_layout *layout,
+                                                         const void *states, ratecl_metric metric,
+                                                         double *value);
+RATECL_EXPORT ratecl_status ratecl_state_prediction_loss(ratecl_context *context, const ratecl_layout *layout,
+                                                         const void *states, int64_t tau, double *value);
+RATECL_EXPORT ratecl_status ratecl_hebbian_loss(ratecl_context *context, const ratecl_layout *layout,
+                                                const void *states, const ratecl_layout *weights_layout,
+                                                const void *weights, double *value);
+RATECL_EXPORT ratecl_status ratecl_entropy_loss(ratecl_context *context, const ratecl_layout *layout,
+                                                const void *states, double reg, double *value);
+RATECL_EXPORT ratecl_status ratecl_population_kl_loss(ratecl_context *context, const ratecl_layout *layout,
+                                                      const void *states,
+                                                      const ratecl_layout *reference_layout,
+                                                      const void *reference, double *value);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

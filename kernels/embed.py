@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write the kernels into a C file: embed.py OUTPUT KERNEL..."""
+import pathlib
+import sys
+
+output, *kernels = map(pathlib.Path, sys.argv[1:])
+lines = ['#include "opencl/program.h"', "", "const rc_kernel_source rc_kernel_sources[] = {"]
+for kernel in kernels:
+    numbers = ",".join(str(byte) for byte in kernel.read_bytes())
+    lines.append(f'    {{ "{kernel.name}", (const char[]){{ {numbers},0 }} }},')
+lines += ["    { 0, 0 },", "};", ""]
+output.write_text("\n".join(lines))

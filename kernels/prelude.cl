@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all kernels share: the arithmetic's type, vectors, loads of any element type, sums.
+ *
+ * Compile-time parameters, each with a default, so that every file compiles alone after this one:
+ *   PRECISION   32 or 64: bits of the arithmetic
+ *   ELEMENT     0 f32, 1 f64, 2 f16, 3 u8: the type of the array that is read
+ *   CONTIGUOUS  1 where neighbouring neurons are neighbours in memory
+ *   VECTOR      2, 4, 8 or 16 neurons that a lane takes at once
+ *   LANES       lanes of a group */
+#ifndef PRECISION
+#define PRECISION 32
+#endif
+#ifndef ELEMENT
+#define ELEMENT 0
+#endif
+#ifndef CONTIGUOUS
+#define CONTIGUOUS 1
+#endif
+#ifndef VECTOR
+#define VECTOR 4
+#endif
+#ifndef LANES
+#define LANES 64
+#endif
+
+/* A lone lane has nobody to wait for. */
+#if LANES == 1
+#define BARRIER()
+#else
+#define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
+#endif
+
+/* Everything is inlined. PoCL 3.1 needs it: where a compiler finds that a function is always called with the
+ * same local array, it puts the array's address into the function, and there PoCL overlooks it and lets all
+ * threads share the array. */
+#define INLINE static inline __attribute__((always_inline))
+
+#if PRECISION == 64 || ELEMENT == 1
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+#endif
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+
+#if PRECISION == 64
+#define REAL double
+#define INTEGER long
+#else
+#define REAL float
+#define INTEGER int
+#endif
+typedef REAL real;
+
+typedef PASTE(REAL, VECTOR) realv;
+typedef PASTE(INTEGER, VECTOR) integerv;
+#define CONVERT(x) PASTE(PASTE(convert_, REAL), VECTOR)(x)
+#define VLOAD(p) PASTE(vload, VECTOR)(0, p)
+#define VSTORE(x, p) PASTE(vstore, VECTOR)(x, 0, p)
+#define AS_INTEGER(x) PASTE(PASTE(as_, INTEGER), VECTOR)(x)
+#define AS_REAL(x) PASTE(PASTE(as_, REAL), VECTOR)(x)
+
+/* ---- Elements of the array that is read ---- */
+
+#if ELEMENT == 0
+typedef float element;
+#elif ELEMENT == 1
+typedef double element;
+#elif ELEMENT == 2
+typedef half element;
+#else
+typedef uchar element;
+#endif
+
+#if ELEMENT == 2
+#define LOAD_ONE(p) ((real)vload_half(0, p))
+/* PoCL's vload_halfN wants an alignment that OpenCL does not ask for; so the bits come first. */
+INLINE realv load_neighbours(global const element *memory)
+{
+    ushort bits[VECTOR];
+    real x[VECTOR];
+    PASTE(vstore, VECTOR)(VLOAD((global const ushort *)memory), 0, bits);
+    for (int k = 0; k < VECTOR; ++k)
+        x[k] = (real)vload_half(k, (const half *)bits);
+    return VLOAD(x);
+}
+#else
+#define LOAD_ONE(p) ((real)*(p))
+INLINE realv load_neighbours(global const element *memory) { return CONVERT(VLOAD(memory)); }
+#endif
+
+/* The `count` neurons from memory index `index` on, `stride` apart, and zeros beyond them. */
+INLINE realv load_some(global const element *memory, long index, long stride, long count)
+{
+    real x[VECTOR];
+    for (int k = 0; k < VECTOR; ++k)
+        x[k] = k < count ? LOAD_ONE(memory + index + k * stride) : (real)0;
+    return VLOAD(x);
+}
+
+/* VECTOR neurons from memory index `index` on. */
+INLINE realv load(global const element *memory, long index, long stride)
+{
+#if CONTIGUOUS
+    return load_neighbours(memory + index);
+#else
+    return load_some(memory, index, stride, VECTOR);
+#endif
+}
+
+/* ---- The natural logarithm ----
+ *
+ * Of numbers > 0, subnormal ones too; NaN of one below 0. Devices' own were seen to be slow (f32) or far from
+ * right (f64). x = 2^e m with m in [sqrt(1/2), sqrt(2)), f = m - 1, and log 2 comes in two parts, the first of
+ * few bits, so that e times it is exact. */
+#if PRECISION == 32
+/* Cephes' minimax polynomial of log(1 + f). */
+INLINE realv logarithm(realv x)
+{
+    const integerv tiny = x < 1.17549435e-38f;
+    const integerv bits = AS_INTEGER(select(x, x * 8388608.0f, tiny));
+    const integerv exponent = (bits - 0x3f3504f3) >> 23;
+    const realv f = AS_REAL(bits - (exponent << 23)) - 1.0f;
+    const realv e = CONVERT(exponent) - select((realv)0.0f, (realv)23.0f, tiny);
+    const realv f2 = f * f;
+    realv p = (realv)7.0376836292e-2f;
+    p = fma(p, f, (realv)-1.1514610310e-1f);
+    p = fma(p, f, (realv)1.1676998740e-1f);
+    p = fma(p, f, (realv)-1.2420140846e-1f);
+    p = fma(p, f, (realv)1.4249322787e-1f);
+    p = fma(p, f, (realv)-1.6668057665e-1f);
+    p = fma(p, f, (realv)2.0000714765e-1f);
+    p = fma(p, f, (realv)-2.4999993993e-1f);
+    p = fma(p, f, (realv)3.3333331174e-1f);
+    p = p * f * f2;
+    p = fma(e, (realv)-2.12194440e-4f, p);
+    p = fma(f2, (realv)-0.5f, p);
+    p = fma(e, (realv)0.693359375f, f + p);
+    return select(p, (realv)NAN, x < 0.0f);
+}
+#else
+/* FreeBSD's form: log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f). */
+INLINE realv logarithm(realv x)
+{
+    const integerv tiny = x < 0x1p-1022;
+    const integerv bits = AS_INTEGER(select(x, x * 0x1p54, tiny));
+    const integerv exponent = (bits - 0x3fe6a09e667f3bcdL) >> 52;
+    const realv f = AS_REAL(bits - (exponent << 52)) - 1.0;
+    const realv e = CONVERT(exponent) - select((realv)0.0, (realv)54.0, tiny);
+    const realv s = f / (2.0 + f), z = s * s, half_square = 0.5 * f * f;
+    realv p = (realv)1.479819860511658591e-01;
+    p = fma(p, z, (realv)1.531383769920937332e-01);
+    p = fma(p, z, (realv)1.818357216161805012e-01);
+    p = fma(p, z, (realv)2.222219843214978396e-01);
+    p = fma(p, z, (realv)2.857142874366239149e-01);
+    p = fma(p, z, (realv)3.999999999940941908e-01);
+    p = fma(p, z, (realv)6.666666666666735130e-01);
+    const realv low = fma(s, half_square + p * z, e * 1.90821492927058770002e-10);
+    return select(e * 6.93147180369123816490e-01 - ((half_square - low) - f), (realv)NAN, x < 0.0);
+}
+#endif
+
+/* ---- Sums ---- */
+
+INLINE real components_sum(realv x)
+{
+#if VECTOR == 16
+    const PASTE(REAL, 8) x8 = x.lo + x.hi;
+    const PASTE(REAL, 4) x4 = x8.lo + x8.hi;
+#elif VECTOR == 8
+    const PASTE(REAL, 4) x4 = x.lo + x.hi;
+#elif VECTOR == 4
+    const realv x4 = x;
+#endif
+#if VECTOR == 2
+    const realv x2 = x;
+#else
+    const PASTE(REAL, 2) x2 = x4.lo + x4.hi;
+#endif
+    return x2.lo + x2.hi;
+}
+
+/* A running sum and what its roundings lost (Knuth's two-sum): its error does not grow with the number of
+ * summands. */
+typedef struct sum {
+    real high, lost;
+} sum;
+
+INLINE sum sum_add(sum s, real x)
+{
+    const real high = s.high + x;
+    const real part = high - s.high;
+    const real lost = (s.high - (high - part)) + (x - part);
+    s.high = high;
+    s.lost += lost;
+    return s;
+}
+
+INLINE sum sum_merge(sum a, sum b)
+{
+    a = sum_add(a, b.high);
+    a.lost += b.lost;
+    return a;
+}
+
+INLINE real sum_value(sum s) { return s.high + s.lost; }
+
+/* The same in VECTOR columns (Kahan): x is added to the sum, of which `lost` is what it is too large by. */
+INLINE void vector_add(realv *total, realv *lost, realv x)
+{
+    const realv y = x - *lost;
+    const realv t = *total + y;
+    *lost = (t - *total) - y;
+    *total = t;
+}
+
+/* All lanes' sums added in a fixed order; every lane gets the result. `scratch` holds 2 LANES reals. */
+INLINE sum group_sum(sum mine, local real *scratch)
+{
+    const int lane = get_local_id(0);
+    scratch[lane] = mine.high;
+    scratch[LANES + lane] = mine.lost;
+    BARRIER();
+    sum all = { 0, 0 };
+    for (int k = 0; k < LANES; ++k) {
+        const sum other = { scratch[k], scratch[LANES + k] };
+        all = sum_merge(all, other);
+    }
+    BARRIER();
+    return all;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+
+#include "command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command *const commands[] = { &eval_command, &devices_command, &selftest_command };
+enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+
+void complain(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("ratecl: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+int complain_of(ratecl_status status)
+{
+    const char *message = ratecl_last_error();
+    complain("%s", message[0] ? message : ratecl_status_name(status));
+    switch (status) {
+    case RATECL_ERROR_ARGUMENT:
+        return COMMAND_WRONG;
+    case RATECL_ERROR_NO_DEVICE:
+        return COMMAND_NO_DEVICE;
+    default:
+        return COMMAND_FAILED;
+    }
+}
+
+static void print_usage(FILE *stream)
+{
+    fputs("Usage: ratecl COMMAND [options] ...\n"
+          "Constraints on firing rates, evaluated on any OpenCL device or on the CPU.\n\nCommands:\n",
+          stream);
+    for (size_t k = 0; k < COMMAND_COUNT; k++)
+        fprintf(stream, "  %-10s %s\n", commands[k]->name, commands[k]->summary);
+    fputs("\n'ratecl COMMAND --help' tells more; 'ratecl --version' prints the version.\n"
+          "Exit status: 0 done, 1 the evaluation failed, 2 the command line or a file is wrong,\n"
+          "3 no such device.\n",
+          stream);
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_usage(stderr);
+        return COMMAND_WRONG;
+    }
+    if (strcmp(argv[1], "--help") == 0) {
+        print_usage(stdout);
+        return COMMAND_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("ratecl %s\n", ratecl_version());
+        return COMMAND_DONE;
+    }
+    for (size_t k = 0; k < COMMAND_COUNT; k++)
+        if (strcmp(argv[1], commands[k]->name) == 0)
+            return commands[k]->run(argc - 1, argv + 1);
+    complain("%s: unknown command", argv[1]);
+    print_usage(stderr);
+    return COMMAND_WRONG;
+}
+
+/* A mapped file that shrinks, or whose disk fails, while it is read raises SIGBUS at the access. */
+static void on_bus_error(int number)
+{
+    static const char message[] = "ratecl: a file became unreadable or shorter while it was read\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, message, sizeof message - 1);
+    _exit(COMMAND_FAILED);
+}
+
+/* Keep files from taking the numbers of standard streams that the caller closed; writing to such a stream
+ * still fails, as the placeholder is open for reading only. */
+static void reserve_standard_streams(void)
+{
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor > STDERR_FILENO)
+        close(descriptor);
+}
+
+int main(int argc, char **argv)
+{
+    /* No setlocale(): numbers are read and written with a point wherever the command runs. */
+    reserve_standard_streams();
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, which is noticed below */
+    signal(SIGBUS, on_bus_error);
+
+    const int status = run(argc, argv);
+
+    const int failed = ferror(stdout);
+    if (fclose(stdout) != 0 || failed) {
+        complain("standard output: %s", errno ? strerror(errno) : "a write failed");
+        return COMMAND_FAILED;
+    }
+    return status;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Results on standard output, for programs and for people. */
+#ifndef RATECL_COMMAND_OUTPUT_H
+#define RATECL_COMMAND_OUTPUT_H
+
+#include <ratecl/ratecl.h>
+
+#include <stdbool.h>
+
+struct results {
+    const char *file;
+    ratecl_device_info device;
+    ratecl_precision precision;
+    const int64_t *shape; /* B, T, N */
+    const ratecl_term *terms;
+    size_t term_count;
+    const ratecl_plan *plan;
+    const double *values; /* ratecl_plan_value_count(plan) */
+    const int64_t *skipped;
+    double total;
+};
+
+/* Describe a parameter of a term; false past the last one. */
+bool parameter_get(const ratecl_term *term, size_t index, ratecl_parameter *parameter);
+
+/* A JSON string, quoted; what is not UTF-8 in it becomes U+FFFD. */
+void json_string(const char *text);
+
+/* The shortest of 15 to 17 digits that reads back to the same double. */
+void json_number(double number);
+
+/* "cpu: OpenMP, 2 threads" */
+void device_label(const ratecl_device_info *device, char *text, size_t size);
+
+const char *precision_name(ratecl_precision precision);
+
+void output_json(const struct results *results);
+void output_table(const struct results *results);
+
+#endif

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A small parity run: every criterion on a device, on the CPU path and by its definition. */
+#include "command.h"
+#include "definitions.h"
+#include "output.h"
+#include "progress.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct settings {
+    const char *device;
+};
+
+static const struct option options[] = {
+    { "--device", "D", OPTION_TEXT, offsetof(struct settings, device),
+      "the device to test, as for 'ratecl eval'; default: the one\nthat 'ratecl devices' marks" },
+};
+
+static const char *const term_texts[] = {
+    "firing_rate",
+    "firing_rate:metric=l1,target=1.5",
+    "firing_rate_dist:ddof=1",
+    "firing_rate_dist:metric=cv",
+    "firing_rate_dist:metric=mean_ad",
+    "firing_rate_dist:metric=max_ad",
+    "state_prediction",
+    "state_prediction:tau=5",
+    "hebbian",
+    "hebbian:over=step",
+    "entropy:reg=0",
+    "entropy:reg=0.5,eps=1e-3",
+    "population_kl",
+    "population_kl:symmetric=false,reg=0,reduction=sum",
+    "population_kl:symmetric=false,log=sigma",
+    "population_kl:reduction=none",
+};
+enum { TERM_COUNT = sizeof term_texts / sizeof *term_texts, CRITERION_COUNT = RATECL_POPULATION_KL };
+
+/* In memory the axis that `order` names first varies slowest. */
+static const struct sample {
+    ratecl_element element;
+    int64_t B, T, N, B_reference, T_reference;
+    int order[3];
+    const char *name;
+} samples[] = {
+    { RATECL_F32, 3, 257, 33, 2, 101, { 0, 1, 2 }, "f32" },
+    { RATECL_F16, 2, 64, 127, 1, 64, { 1, 0, 2 }, "f16, time first" },
+    { RATECL_U8, 1, 1000, 64, 5, 31, { 0, 1, 2 }, "u8" },
+    { RATECL_F32, 7, 31, 66, 3, 33, { 2, 1, 0 }, "f32, neuron first" },
+    { RATECL_F64, 2, 129, 31, 1, 300, { 0, 1, 2 }, "f64" },
+};
+enum { SAMPLE_COUNT = sizeof samples / sizeof *samples };
+
+/* One input, as the library and as the definitions read it. */
+struct input {
+    ratecl_layout layout;
+    void *memory;
+    double *elements; /* (B, T, N), C order */
+};
+
+enum { STATES, REFERENCE, WEIGHTS, INPUT_COUNT };
+enum { DEVICE, CPU, PATH_COUNT };
+
+struct selftest {
+    ratecl_term terms[TERM_COUNT];
+    ratecl_context *contexts[PATH_COUNT]; /* CPU: NULL where the device is that path itself */
+    ratecl_device_info devices[PATH_COUNT];
+    /* the largest error over what is allowed; below 0: nothing compared */
+    double worst[PATH_COUNT][CRITERION_COUNT + 1][RATECL_PRECISION_F64 + 1];
+};
+
+/* ---- Inputs ---- */
+
+/* 16 bits of a fixed sequence (Knuth's MMIX generator). */
+static uint32_t next_random(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*state >> 48);
+}
+
+/* count / 64 in half precision, exact for count < 2048. */
+static uint16_t half_of_64ths(uint32_t count)
+{
+    unsigned exponent = 0;
+    if (count == 0)
+        return 0;
+    while (count >> (exponent + 1))
+        exponent++;
+    return (uint16_t)((exponent + 15 - 6) << 10 | ((count << (10 - exponent)) & 0x3ff));
+}
+
+/* Write a rate that grows with `count` and has as many digits as f32 and the element type both hold; gives
+ * what was written. */
+static double encode(ratecl_element element, void *memory, int64_t index, uint32_t count)
+{
+    const float rate = (float)count / 61;
+    switch (element) {
+    case RATECL_F32:
+        ((float *)memory)[index] = rate;
+        return rate;
+    case RATECL_F64:
+        ((double *)memory)[index] = rate;
+        return rate;
+    case RATECL_F16:
+        ((uint16_t *)memory)[index] = half_of_64ths(count);
+        return count / 64.0;
+    case RATECL_U8:
+        ((uint8_t *)memory)[index] = (uint8_t)count;
+        break;
+    }
+    return count;
+}
+
+/* Rates that differ between neurons, and some silent rows. */
+static bool make_states(struct input *input, const struct sample *sample, int64_t B, int64_t T, uint64_t seed)
+{
+    const int64_t N = sample->N, shape[3] = { B, T, N };
+    ratecl_layout_init(&input->layout, sample->element, B, T, N);
+    int64_t stride = 1;
+    for (int k = 2; k >= 0; k--) {
+        input->layout.strides[sample->order[k]] = stride;
+        stride *= shape[sample->order[k]];
+    }
+    const int64_t *strides = input->layout.strides;
+    const size_t size = (size_t)(B * T * N);
+    input->memory = calloc(size, sizeof(double));
+    input->elements = calloc(size, sizeof(double));
+    if (!input->memory || !input->elements)
+        return false;
+    for (int64_t row = 0; row < B * T; row++)
+        for (int64_t i = 0; i < N; i++) {
+            const uint32_t most = 64 + (uint32_t)(i % 7) * 32;
+            const uint32_t count = row % 17 == 5 ? 0 : next_random(&seed) % most;
+            const int64_t index = row / T * strides[0] + row % T * strides[1] + i * strides[2];
+            input->elements[row * N + i] = encode(sample->element, input->memory, index, count);
+        }
+    return true;
+}
+
+static bool make_weights(struct input *input, int64_t N)
+{
+    uint64_t seed = 7;
+    const size_t count = (size_t)(N * N);
+    ratecl_layout_init(&input->layout, RATECL_F32, 1, N, N);
+    float *memory = calloc(count, sizeof *memory);
+    input->memory = memory;
+    input->elements = calloc(count, sizeof(double));
+    if (!input->memory || !input->elements)
+        return false;
+    for (size_t k = 0; k < count; k++) {
+        memory[k] = ((float)next_random(&seed) - 20000) / 32768;
+        input->elements[k] = memory[k];
+    }
+    return true;
+}
+
+/* ---- Comparison ---- */
+
+static void compare(struct selftest *test, int path, ratecl_precision precision, const ratecl_plan *plan,
+                    const double *values, const struct quantity *quantities)
+{
+    for (size_t term = 0; term < TERM_COUNT; term++) {
+        double *worst = &test->worst[path][test->terms[term].criterion][precision];
+        const size_t end = ratecl_plan_value_index(plan, term + 1);
+        for (size_t k = ratecl_plan_value_index(plan, term); k < end; k++) {
+            const struct quantity *q = &quantities[k];
+            const double tolerance = precision == RATECL_PRECISION_F64 ? TOLERANCE_F64 : q->tolerance;
+            const double error = fabs(values[k] - q->value) / (tolerance * q->scale);
+            *worst = isnan(error) ? INFINITY : fmax(*worst, error);
+        }
+    }
+}
+
+static ratecl_status evaluate(struct selftest *test, int path, ratecl_precision precision,
+                              const struct input inputs[INPUT_COUNT], const struct quantity *quantities,
+                              double *values, size_t value_count)
+{
+    ratecl_plan_options wanted = RATECL_PLAN_OPTIONS_INIT;
+    wanted.precision = precision;
+    wanted.states = &inputs[STATES].layout;
+    wanted.reference = &inputs[REFERENCE].layout;
+    wanted.weights = &inputs[WEIGHTS].layout;
+    wanted.terms = test->terms;
+    wanted.term_count = TERM_COUNT;
+    ratecl_inputs given = RATECL_INPUTS_INIT;
+    given.states = inputs[STATES].memory;
+    given.reference = inputs[REFERENCE].memory;
+    given.weights = inputs[WEIGHTS].memory;
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.values = values;
+    outputs.value_count = value_count;
+
+    ratecl_plan *plan = NULL;
+    ratecl_status status = ratecl_plan_create(test->contexts[path], &wanted, &plan);
+    if (status == RATECL_OK)
+        status = ratecl_evaluate(plan, &given, &outputs);
+    if (status == RATECL_OK)
+        compare(test, path, precision, plan, values, quantities);
+    ratecl_plan_release(plan);
+    return status;
+}
+
+/* On each path, in each precision that it has. */
+static ratecl_status evaluate_all(struct selftest *test, const struct sample *sample,
+                                  const struct input inputs[INPUT_COUNT], const struct quantity *quantities,
+                                  double *values, size_t value_count)
+{
+    ratecl_status status = RATECL_OK;
+    for (int path = 0; path < PATH_COUNT; path++) {
+        const bool fp64 = test->devices[path].fp64;
+        if (!test->contexts[path] || (sample->element == RATECL_F64 && !fp64))
+            continue;
+        for (int p = RATECL_PRECISION_F32; p <= (fp64 ? RATECL_PRECISION_F64 : RATECL_PRECISION_F32); p++)
+            if (status == RATECL_OK)
+                status = evaluate(test, path, (ratecl_precision)p, inputs, quantities, values, value_count);
+    }
+    return status;
+}
+
+static ratecl_status run_sample(struct selftest *test, const struct sample *sample)
+{
+    const size_t value_count = TERM_COUNT + (size_t)sample->N;
+    struct input inputs[INPUT_COUNT] = { 0 };
+    double *values = calloc(value_count, sizeof *values);
+    double *scratch = calloc(4 * (size_t)sample->N, sizeof *scratch);
+    struct quantity *quantities = calloc(value_count, sizeof *quantities);
+    ratecl_status status = RATECL_ERROR_MEMORY;
+    if (values && scratch && quantities && make_states(&inputs[STATES], sample, sample->B, sample->T, 1) &&
+        make_states(&inputs[REFERENCE], sample, sample->B_reference, sample->T_reference, 2) &&
+        make_weights(&inputs[WEIGHTS], sample->N)) {
+        const struct array states = { { sample->B, sample->T, sample->N }, inputs[STATES].elements };
+        const struct array reference = { { sample->B_reference, sample->T_reference, sample->N },
+                                         inputs[REFERENCE].elements };
+        const struct array weights = { { 1, sample->N, sample->N }, inputs[WEIGHTS].elements };
+        size_t count = 0;
+        for (size_t k = 0; k < TERM_COUNT; k++)
+            count += define_term(&test->terms[k], &states, &reference, &weights, scratch, quantities + count);
+        status = evaluate_all(test, sample, inputs, quantities, values, value_count);
+    }
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        free(inputs[k].memory);
+        free(inputs[k].elements);
+    }
+    free(values);
+    free(scratch);
+    free(quantities);
+    return status;
+}
+
+/* ---- The run ---- */
+
+static int report(const struct selftest *test)
+{
+    char label[320];
+    int result = COMMAND_DONE;
+    const int paths = test->contexts[CPU] ? PATH_COUNT : 1;
+    device_label(&test->devices[DEVICE], label, sizeof label);
+    printf("ratecl %s on %s\n", ratecl_version(), label);
+    printf("%d inputs x %d terms against their definitions, and the largest error relative to\n"
+           "what is allowed:\n\n%-18s arithmetic",
+           SAMPLE_COUNT, TERM_COUNT, "criterion");
+    for (int path = 0; path < paths; path++)
+        printf("  %10s", test->devices[path].id);
+    putchar('\n');
+    for (int precision = RATECL_PRECISION_F32; precision <= RATECL_PRECISION_F64; precision++)
+        for (int criterion = 1; criterion <= CRITERION_COUNT; criterion++) {
+            bool passed = true;
+            printf("%-18s %-10s", ratecl_criterion_name((ratecl_criterion)criterion),
+                   precision_name((ratecl_precision)precision));
+            for (int path = 0; path < paths; path++) {
+                const double worst = test->worst[path][criterion][precision];
+                passed &= worst <= 1;
+                if (worst < 0)
+                    printf("  %10s", "no fp64");
+                else
+                    printf("  %10.2g", worst);
+            }
+            puts(passed ? "  PASS" : "  FAIL");
+            if (!passed)
+                result = COMMAND_FAILED;
+        }
+    puts(result == COMMAND_DONE ? "\nPASS" : "\nFAIL");
+    return result;
+}
+
+static ratecl_status make_contexts(struct selftest *test, const char *device)
+{
+    const char *const names[PATH_COUNT] = { device, "cpu" };
+    ratecl_status status = RATECL_OK;
+    for (int path = 0; path < PATH_COUNT && status == RATECL_OK; path++) {
+        if (path == CPU && test->devices[DEVICE].kind == RATECL_DEVICE_OPENMP)
+            break;
+        ratecl_context_options wanted = RATECL_CONTEXT_OPTIONS_INIT;
+        wanted.device = names[path];
+        test->devices[path].size = sizeof test->devices[path];
+        status = ratecl_context_create(&wanted, &test->contexts[path]);
+        if (status == RATECL_OK)
+            status = ratecl_context_device(test->contexts[path], &test->devices[path]);
+    }
+    return status;
+}
+
+static ratecl_status prepare(struct selftest *test, const char *device)
+{
+    for (int path = 0; path < PATH_COUNT; path++)
+        for (int criterion = 0; criterion <= CRITERION_COUNT; criterion++)
+            for (int precision = 0; precision <= RATECL_PRECISION_F64; precision++)
+                test->worst[path][criterion][precision] = -1;
+    ratecl_status status = make_contexts(test, device);
+    for (size_t k = 0; k < TERM_COUNT && status == RATECL_OK; k++)
+        status = ratecl_term_parse(&test->terms[k], term_texts[k]);
+    return status;
+}
+
+static int run_test(struct selftest *test, const char *device)
+{
+    struct progress progress;
+    progress_start(&progress, true);
+    progress_stage(&progress, "testing");
+    ratecl_status status = prepare(test, device);
+    const bool prepared = status == RATECL_OK;
+    size_t done = 0;
+    while (prepared && done < SAMPLE_COUNT && (status = run_sample(test, &samples[done])) == RATECL_OK)
+        progress_fraction(&progress, (double)++done / SAMPLE_COUNT);
+    progress_stop(&progress);
+    if (!prepared)
+        return complain_of(status);
+    if (status == RATECL_OK)
+        return report(test);
+    complain("%s states: %s", samples[done].name,
+             status == RATECL_ERROR_MEMORY ? "memory ran out" : ratecl_last_error());
+    return COMMAND_FAILED;
+}
+
+static int run(int argc, char **argv)
+{
+    struct settings settings = { 0 };
+    const char *none;
+    const parse_result parsed = arguments_parse(&selftest_command, argc, argv, &settings, &none);
+    if (parsed != PARSE_DONE)
+        return parsed == PARSE_HELPED ? COMMAND_DONE : COMMAND_WRONG;
+    struct selftest test = { 0 };
+    const int result = run_test(&test, settings.device);
+    for (int path = 0; path < PATH_COUNT; path++)
+        ratecl_context_release(test.contexts[path]);
+    return result;
+}
+
+const struct command selftest_command = {
+    .name = "selftest",
+    .summary = "Compare a device's results with the definitions.",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .run = run,
+};

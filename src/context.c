@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which device a name means, and the context that holds it. */
+#include "context.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef RATECL_WITH_OPENCL
+#include "opencl/path.h"
+#endif
+
+/* ---- The list of devices ---- */
+
+/* All OpenCL devices in the order of the platforms, then the OpenMP path. The caller frees the list. */
+static ratecl_status device_list(ratecl_device_info **list, size_t *count)
+{
+    *count = 0;
+    *list = NULL;
+#ifdef RATECL_WITH_OPENCL
+    RC_TRY(rc_cl_device_list(list, count));
+#endif
+    ratecl_device_info *longer = realloc(*list, (*count + 1) * sizeof **list);
+    if (!longer) {
+        free(*list);
+        return rc_fail_memory((*count + 1) * sizeof **list);
+    }
+    *list = longer;
+    void *cpu;
+    const ratecl_status status = rc_cpu_context_create(0, &cpu);
+    if (status != RATECL_OK) {
+        free(longer);
+        return status;
+    }
+    rc_cpu_path.device_info(cpu, &longer[*count]);
+    rc_cpu_path.context_release(cpu);
+    *count += 1;
+    return RATECL_OK;
+}
+
+static bool contains(const char *text, const char *part)
+{
+    const size_t length = strlen(part);
+    for (; *text; ++text) {
+        size_t k = 0;
+        while (k < length && tolower((unsigned char)text[k]) == tolower((unsigned char)part[k]))
+            ++k;
+        if (k == length)
+            return true;
+    }
+    return length == 0;
+}
+
+/* "P.D": two whole numbers. */
+static bool is_number_pair(const char *text)
+{
+    const size_t platform = strspn(text, "0123456789");
+    if (platform == 0 || text[platform] != '.')
+        return false;
+    const size_t device = strspn(text + platform + 1, "0123456789");
+    return device > 0 && text[platform + 1 + device] == '\0';
+}
+
+/* The first device of the best kind among the first `count`; `count` where there is none. */
+static size_t best_of(const ratecl_device_info *list, size_t count)
+{
+    size_t best = count;
+    for (size_t k = 0; k < count; ++k)
+        if (best == count || list[k].kind < list[best].kind)
+            best = k;
+    return best;
+}
+
+/* The device that `name` means; `count` where there is none. The OpenMP path is the last one. */
+static size_t find_device(const ratecl_device_info *list, size_t count, const char *name)
+{
+    const size_t opencl_count = count - 1;
+    if (!name)
+        return best_of(list, count);
+    if (strcmp(name, "cpu") == 0)
+        return opencl_count;
+    if (strncmp(name, "opencl", 6) != 0 || (name[6] != '\0' && name[6] != ':'))
+        return count;
+    const char *text = name[6] ? name + 7 : "";
+    size_t found = opencl_count;
+    if (*text == '\0') {
+        found = best_of(list, opencl_count);
+    } else if (is_number_pair(text)) {
+        for (found = 0; found < opencl_count && strcmp(list[found].id + 7, text) != 0;)
+            ++found;
+    } else {
+        for (found = 0; found < opencl_count && !contains(list[found].name, text) &&
+                        !contains(list[found].platform, text);)
+            ++found;
+    }
+    return found < opencl_count ? found : count;
+}
+
+static const char *environment_device(void)
+{
+    const char *name = getenv("RATECL_DEVICE");
+    return name && *name ? name : NULL;
+}
+
+static ratecl_status no_device(const ratecl_device_info *list, size_t count, const char *name)
+{
+    rc_fail(RATECL_ERROR_NO_DEVICE,
+            "no device is \"%s\": expected cpu, opencl, opencl:TEXT or opencl:PLATFORM.DEVICE; found", name);
+    for (size_t k = 0; k < count; ++k) {
+        char line[400];
+        snprintf(line, sizeof line, "%s %s (%s, %s)", k ? "," : "", list[k].id, list[k].name,
+                 list[k].platform);
+        rc_fail_append(line);
+    }
+#ifndef RATECL_WITH_OPENCL
+    rc_fail_append("; this build has no OpenCL");
+#endif
+    return RATECL_ERROR_NO_DEVICE;
+}
+
+int ratecl_has_opencl(void)
+{
+#ifdef RATECL_WITH_OPENCL
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+size_t ratecl_device_count(void)
+{
+    ratecl_device_info *list;
+    size_t count;
+    if (device_list(&list, &count) != RATECL_OK)
+        return 1;
+    free(list);
+    return count;
+}
+
+ratecl_status rc_device_info_give(const ratecl_device_info *complete, ratecl_device_info *given)
+{
+    const size_t size = given->size;
+    if (size < sizeof size)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "info.size is %zu: expected sizeof(ratecl_device_info)", size);
+    memcpy(given, complete, size < sizeof *complete ? size : sizeof *complete);
+    given->size = size;
+    return RATECL_OK;
+}
+
+ratecl_status ratecl_device_get(size_t index, ratecl_device_info *info)
+{
+    RC_REFUSE_NULL(info);
+    ratecl_device_info *list;
+    size_t count;
+    RC_TRY(device_list(&list, &count));
+    ratecl_status status;
+    if (index < count) {
+        list[index].chosen = index == find_device(list, count, environment_device());
+        status = rc_device_info_give(&list[index], info);
+    } else {
+        status = rc_fail(RATECL_ERROR_ARGUMENT, "index is %zu: expected less than %zu", index, count);
+    }
+    free(list);
+    return status;
+}
+
+/* ---- Contexts ---- */
+
+void ratecl_context_options_init(ratecl_context_options *options)
+{
+    if (options)
+        *options = (ratecl_context_options)RATECL_CONTEXT_OPTIONS_INIT;
+}
+
+ratecl_status rc_context_options_complete(const ratecl_context_options *given,
+                                          ratecl_context_options *complete)
+{
+    *complete = (ratecl_context_options)RATECL_CONTEXT_OPTIONS_INIT;
+    if (given)
+        RC_TRY(RC_OPTIONS(complete, given, "options"));
+    if (complete->threads < 0)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "options.threads is %d: expected at least 0",
+                       complete->threads);
+    return RATECL_OK;
+}
+
+ratecl_status rc_context_wrap(const rc_path *path, void *state, const ratecl_context_options *options,
+                              ratecl_context **context)
+{
+    ratecl_context *made = malloc(sizeof *made);
+    if (!made) {
+        path->context_release(state);
+        return rc_fail_memory(sizeof *made);
+    }
+    atomic_init(&made->references, 1);
+    made->path = path;
+    made->state = state;
+    made->log = options->log;
+    made->log_user = options->log_user;
+    *context = made;
+    if (made->log) {
+        ratecl_device_info info = { .size = sizeof info };
+        char line[400];
+        path->device_info(state, &info);
+        snprintf(line, sizeof line, "device %s: %s (%s)", info.id, info.name, info.platform);
+        made->log(line, made->log_user);
+    }
+    return RATECL_OK;
+}
+
+static ratecl_status context_open(const ratecl_device_info *device, const ratecl_context_options *options,
+                                  ratecl_context **context)
+{
+    void *state;
+#ifdef RATECL_WITH_OPENCL
+    if (device->kind != RATECL_DEVICE_OPENMP) {
+        RC_TRY(rc_cl_context_open(device, options, &state));
+        return rc_context_wrap(&rc_cl_path, state, options, context);
+    }
+#else
+    (void)device;
+#endif
+    RC_TRY(rc_cpu_context_create(options->threads, &state));
+    return rc_context_wrap(&rc_cpu_path, state, options, context);
+}
+
+ratecl_status ratecl_context_create(const ratecl_context_options *given, ratecl_context **context)
+{
+    RC_REFUSE_NULL(context);
+    ratecl_context_options options;
+    RC_TRY(rc_context_options_complete(given, &options));
+    const char *name = options.device ? options.device : environment_device();
+
+    ratecl_device_info *list;
+    size_t count;
+    RC_TRY(device_list(&list, &count));
+    const size_t found = find_device(list, count, name);
+    const ratecl_status status =
+        found < count ? context_open(&list[found], &options, context) : no_device(list, count, name);
+    free(list);
+    return status;
+}
+
+ratecl_context *rc_context_retain(ratecl_context *context)
+{
+    atomic_fetch_add(&context->references, 1);
+    return context;
+}
+
+void ratecl_context_release(ratecl_context *context)
+{
+    if (!context || atomic_fetch_sub(&context->references, 1) != 1)
+        return;
+    context->path->context_release(context->state);
+    free(context);
+}
+
+ratecl_status ratecl_context_device(const ratecl_context *context, ratecl_device_info *info)
+{
+    RC_REFUSE_NULL(context);
+    RC_REFUSE_NULL(info);
+    ratecl_device_info complete = { .size = sizeof complete };
+    context->path->device_info(context->state, &complete);
+    return rc_device_info_give(&complete, info);
+}

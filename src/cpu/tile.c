@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static inline real from_f32(float x)
+{
+    return (real)x;
+}
+static inline real from_f64(double x)
+{
+    return (real)x;
+}
+static inline real from_u8(uint8_t x)
+{
+    return (real)x;
+}
+
+/* Half precision in integer steps that vectorise. The exponent's bias differs by 112, and a product with
+ * 2^112 also normalises subnormal numbers; infinity and NaN get the wider format's exponent of all ones. */
+static inline real from_f16(uint16_t half)
+{
+    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
+    float x;
+    memcpy(&x, &magnitude, sizeof x);
+    x *= 0x1p112F;
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits |= magnitude >= 0x0f800000 ? 0x7f800000 : 0;
+    bits |= (uint32_t)(half & 0x8000) << 16;
+    memcpy(&x, &bits, sizeof x);
+    return (real)x;
+}
+
+typedef void load_function(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
+                           bool along_rows, real *copy, int64_t leading);
+
+/* Elements are read in the order in which they lie closest. */
+#define DEFINE_LOAD(name, type, convert)                                                                 \
+    static void name(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride, \
+                     bool along_rows, real *copy, int64_t leading)                                       \
+    {                                                                                                    \
+        const type *const element = memory;                                                              \
+        if (along_rows) {                                                                                \
+            for (int64_t i = 0; i < n; i++)                                                              \
+                for (int64_t k = 0; k < rows; k++)                                                       \
+                    copy[k * leading + i] = convert(element[offset[k] + i * stride]);                    \
+            return;                                                                                      \
+        }                                                                                                \
+        for (int64_t k = 0; k < rows; k++) {                                                             \
+            const type *const row = element + offset[k];                                                 \
+            real *const to = copy + k * leading;                                                         \
+            if (stride == 1) {                                                                           \
+                _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = convert(row[i]);             \
+            } else {                                                                                     \
+                for (int64_t i = 0; i < n; i++)                                                          \
+                    to[i] = convert(row[i * stride]);                                                    \
+            }                                                                                            \
+        }                                                                                                \
+    }
+
+DEFINE_LOAD(load_f32, float, from_f32)
+DEFINE_LOAD(load_f64, double, from_f64)
+DEFINE_LOAD(load_f16, uint16_t, from_f16)
+DEFINE_LOAD(load_u8, uint8_t, from_u8)
+
+static load_function *const load[] = {
+    [RATECL_F32] = load_f32, [RATECL_F64] = load_f64, [RATECL_F16] = load_f16, [RATECL_U8] = load_u8
+};
+
+void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, int64_t column, int64_t n,
+                  real *copy, int64_t leading)
+{
+    const int64_t stride = view->shape[2] == 1 ? 1 : view->strides[2];
+    int64_t offset[RC_PIECE_ROWS];
+    for (int64_t k = 0; k < rows->count; k++)
+        offset[k] = rows->offset[k] + column * stride;
+    load[view->element](memory, offset, rows->count, n, stride, llabs(view->strides[1]) < llabs(stride), copy,
+                        leading);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The OpenCL path's own types. */
+#ifndef RATECL_SRC_OPENCL_CL_H
+#define RATECL_SRC_OPENCL_CL_H
+
+#include <pthread.h>
+#include <ratecl/opencl.h>
+
+#include "path.h"
+#include "program.h"
+#include "tuning.h"
+
+/* Hand up a failed OpenCL call: the message names the call and its code. */
+#define CL_TRY(call)                         \
+    do {                                     \
+        const cl_int code_ = (call);         \
+        if (code_ != CL_SUCCESS)             \
+            return rc_cl_fail(#call, code_); \
+    } while (0)
+ratecl_status rc_cl_fail(const char *call, cl_int code);
+
+typedef struct rc_cl_context {
+    cl_context context;
+    cl_device_id device;
+    cl_command_queue queue;
+    bool out_of_order;       /* the queue: events chain what depends on one another */
+    bool shares_host_memory; /* host memory can be read in place */
+    bool fp64;
+    uint64_t staging_limit; /* bytes */
+    ratecl_device_info info;
+    rc_device_limits limits;
+    ratecl_log_function log;
+    void *log_user;
+    pthread_mutex_t lock;    /* of `programs` */
+    rc_cl_program *programs; /* a list that only grows */
+} rc_cl_context;
+
+/* A kernel that reads an input, cut into units of rows that can be taken one after the other. */
+typedef struct rc_cl_pass {
+    cl_kernel kernel;   /* arguments 0 to 4: memory, offset, sb, st, si */
+    cl_uint first_unit; /* the argument of that name */
+    int input;
+    size_t lanes;
+    int64_t tiles; /* groups a unit */
+    int64_t units;
+    int64_t unit_rows;       /* at most */
+    int64_t units_per_batch; /* 0: units go on over the rows of all batches */
+    int64_t overlap;         /* rows that the last unit reads beyond its own */
+} rc_cl_pass;
+
+/* A kernel whose arguments are all set at the plan's creation. */
+typedef struct rc_cl_launch {
+    cl_kernel kernel;
+    size_t lanes;
+    int64_t groups;
+} rc_cl_launch;
+
+/* One step of an evaluation: a pass over an input, or a launch. */
+typedef struct rc_cl_step {
+    bool reads_input;
+    rc_cl_pass pass;
+    rc_cl_launch launch;
+} rc_cl_step;
+
+typedef struct rc_cl_plan {
+    rc_cl_context *context;
+    const rc_spec *spec; /* lives as long as the plan */
+    rc_tuning tuning;
+    size_t real_bytes;
+
+    rc_cl_step *steps; /* in the order in which they are enqueued */
+    size_t step_count;
+    cl_mem *buffers; /* scratch that the steps hold */
+    size_t buffer_count;
+
+    cl_mem values, skipped; /* value_count + 1 reals; term_count longs */
+    void *host_values;
+    cl_long *host_skipped;
+
+    cl_mem staging[RC_INPUT_COUNT];       /* for inputs from host memory; made when first needed */
+    int64_t staging_rows[RC_INPUT_COUNT]; /* rows of a piece; 0: the input is staged whole */
+
+    cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
+    cl_event last;                 /* of the evaluation in flight */
+} rc_cl_plan;
+
+/* ---- devices.c ---- */
+bool rc_cl_device_describe(cl_device_id device, int platform, int index, ratecl_device_info *info);
+ratecl_status rc_cl_device_find(const char *id, cl_device_id *device);
+
+/* ---- context.c ---- */
+ratecl_status rc_cl_context_adopt(cl_context context, cl_device_id device, cl_command_queue queue,
+                                  const ratecl_context_options *options, void **context_state);
+
+/* ---- plan.c ---- */
+ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state);
+void rc_cl_plan_release(void *plan_state);
+
+/* ---- evaluate.c ---- */
+
+/* Where the rows of an input come from: device memory that holds all of it, laid out as the plan says, or,
+ * where `host` is set, host memory that goes through the device memory piece by piece. */
+typedef struct rc_cl_source {
+    cl_mem memory;
+    const void *host;
+} rc_cl_source;
+
+/* Enqueue all steps, and the reading of the results. `plan->last` is the last event afterwards. `values` may
+ * be NULL. */
+ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_source sources[RC_INPUT_COUNT], cl_mem values,
+                                 cl_uint wait_count, const cl_event *wait_list);
+
+/* Wait for that, and give the results. */
+ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
+
+ratecl_status rc_cl_plan_evaluate(void *plan_state, const void *const inputs[RC_INPUT_COUNT], double *values,
+                                  int64_t *skipped);
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An evaluation: inputs to the device, the plan's steps, results to the host. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cl.h"
+
+/* ---- Commands, one after the other ---- */
+
+/* In a queue that is out of order, each command waits for the one before. */
+typedef struct chain {
+    rc_cl_plan *plan;
+    cl_uint wait_count; /* of the next command */
+    const cl_event *wait_list;
+    cl_event last; /* owned */
+} chain;
+
+/* After a command that gave `event`. */
+static void chain_on(chain *c, cl_event event)
+{
+    if (c->last)
+        clReleaseEvent(c->last);
+    c->last = event;
+    c->wait_count = c->plan->context->out_of_order && event;
+    c->wait_list = c->wait_count ? &c->last : NULL;
+}
+
+/* Where a command of the chain puts its event: an in-order queue needs none. */
+static cl_event *event_of(const chain *c, cl_event *event)
+{
+    *event = NULL;
+    return c->plan->context->out_of_order ? event : NULL;
+}
+
+static ratecl_status enqueue_kernel(chain *c, cl_kernel kernel, size_t lanes, int64_t groups)
+{
+    const size_t global = (size_t)groups * lanes;
+    cl_event event;
+    cl_event *wanted = event_of(c, &event);
+    CL_TRY(clEnqueueNDRangeKernel(c->plan->context->queue, kernel, 1, NULL, &global, &lanes, c->wait_count,
+                                  c->wait_list, wanted));
+    chain_on(c, event);
+    return RATECL_OK;
+}
+
+static ratecl_status enqueue_read(chain *c, cl_mem buffer, size_t bytes, void *host, cl_event *event)
+{
+    CL_TRY(clEnqueueReadBuffer(c->plan->context->queue, buffer, CL_FALSE, 0, bytes, host, c->wait_count,
+                               c->wait_list, event));
+    chain_on(c, *event);
+    return RATECL_OK;
+}
+
+/* ---- Passes ---- */
+
+static ratecl_status set_input(const rc_cl_pass *pass, cl_mem memory, cl_long offset,
+                               const cl_long strides[3])
+{
+    CL_TRY(clSetKernelArg(pass->kernel, 0, sizeof memory, &memory));
+    CL_TRY(clSetKernelArg(pass->kernel, 1, sizeof offset, &offset));
+    for (cl_uint axis = 0; axis < 3; ++axis)
+        CL_TRY(clSetKernelArg(pass->kernel, 2 + axis, sizeof strides[axis], &strides[axis]));
+    return RATECL_OK;
+}
+
+/* The units [first, end) of a pass. */
+static ratecl_status enqueue_units(chain *c, const rc_cl_pass *pass, cl_long first, cl_long end)
+{
+    if (pass->first_unit)
+        CL_TRY(clSetKernelArg(pass->kernel, pass->first_unit, sizeof first, &first));
+    return enqueue_kernel(c, pass->kernel, pass->lanes, (end - first) * pass->tiles);
+}
+
+static ratecl_status enqueue_whole(chain *c, const rc_cl_pass *pass, cl_mem memory)
+{
+    const rc_view *view = &c->plan->spec->inputs[pass->input];
+    const cl_long strides[3] = { view->strides[0], view->strides[1], view->strides[2] };
+    RC_TRY(set_input(pass, memory, view->offset, strides));
+    return enqueue_units(c, pass, 0, pass->units);
+}
+
+/* ---- Pieces ---- */
+
+/* Rows that unit `unit` reads: from the first one to the one after the last. */
+static void unit_rows(const rc_cl_pass *pass, const rc_view *view, int64_t unit, int64_t *first, int64_t *end)
+{
+    const int64_t T = view->shape[1], per_batch = pass->units_per_batch;
+    *first = per_batch ? unit / per_batch * T + unit % per_batch * pass->unit_rows : unit * pass->unit_rows;
+    const int64_t bound = per_batch ? (unit / per_batch + 1) * T : rc_view_rows(view);
+    *end = *first + pass->unit_rows + pass->overlap;
+    if (*end > bound)
+        *end = bound;
+}
+
+/* Copy the rows [first, end) side by side. */
+static void pack_rows(const rc_view *view, const char *host, int64_t first, int64_t end, char *packed)
+{
+    const int64_t T = view->shape[1], N = view->shape[2];
+    const size_t element = rc_element_bytes(view->element);
+    for (int64_t row = first; row < end; ++row) {
+        const int64_t begin = view->offset + row / T * view->strides[0] + row % T * view->strides[1];
+        if (view->strides[2] == 1) {
+            memcpy(packed, host + begin * (int64_t)element, (size_t)N * element);
+            packed += (size_t)N * element;
+            continue;
+        }
+        for (int64_t i = 0; i < N; ++i, packed += element)
+            memcpy(packed, host + (begin + i * view->strides[2]) * (int64_t)element, element);
+    }
+}
+
+static ratecl_status stage_rows(chain *c, const rc_view *view, const rc_cl_source *source, int64_t first,
+                                int64_t end)
+{
+    const cl_command_queue queue = c->plan->context->queue;
+    const size_t bytes = (size_t)((end - first) * view->shape[2]) * rc_element_bytes(view->element);
+    cl_int code;
+    cl_event event;
+    /* Blocking: the kernels that read the piece before are done. */
+    char *mapped = clEnqueueMapBuffer(queue, source->memory, CL_TRUE, CL_MAP_WRITE_INVALIDATE_REGION, 0,
+                                      bytes, c->wait_count, c->wait_list, NULL, &code);
+    if (!mapped)
+        return rc_cl_fail("clEnqueueMapBuffer", code);
+    pack_rows(view, source->host, first, end, mapped);
+    cl_event *wanted = event_of(c, &event);
+    CL_TRY(clEnqueueUnmapMemObject(queue, source->memory, mapped, 0, NULL, wanted));
+    chain_on(c, event);
+    return RATECL_OK;
+}
+
+static ratecl_status enqueue_pieces(chain *c, const rc_cl_pass *pass, const rc_cl_source *source)
+{
+    const rc_view *view = &c->plan->spec->inputs[pass->input];
+    const int64_t T = view->shape[1], N = view->shape[2];
+    const cl_long strides[3] = { T * N, N, 1 };
+    for (int64_t unit = 0, next; unit < pass->units; unit = next) {
+        int64_t first, end, unused, further;
+        unit_rows(pass, view, unit, &first, &end);
+        for (next = unit + 1; next < pass->units; ++next) {
+            unit_rows(pass, view, next, &unused, &further);
+            if (further - first > c->plan->staging_rows[pass->input])
+                break;
+            end = further;
+        }
+        RC_TRY(stage_rows(c, view, source, first, end));
+        RC_TRY(set_input(pass, source->memory, -first * N, strides));
+        RC_TRY(enqueue_units(c, pass, unit, next));
+    }
+    return RATECL_OK;
+}
+
+/* ---- The whole ---- */
+
+static ratecl_status enqueue_steps(chain *c, const rc_cl_source sources[RC_INPUT_COUNT])
+{
+    for (size_t k = 0; k < c->plan->step_count; ++k) {
+        const rc_cl_step *step = &c->plan->steps[k];
+        const rc_cl_source *source = &sources[step->pass.input];
+        if (!step->reads_input)
+            RC_TRY(enqueue_kernel(c, step->launch.kernel, step->launch.lanes, step->launch.groups));
+        else if (source->host)
+            RC_TRY(enqueue_pieces(c, &step->pass, source));
+        else
+            RC_TRY(enqueue_whole(c, &step->pass, source->memory));
+    }
+    return RATECL_OK;
+}
+
+static ratecl_status enqueue_results(chain *c, cl_mem values)
+{
+    rc_cl_plan *plan = c->plan;
+    const size_t bytes = (plan->spec->value_count + 1) * plan->real_bytes;
+    cl_event event;
+    if (values) {
+        cl_event *wanted = event_of(c, &event);
+        CL_TRY(clEnqueueCopyBuffer(plan->context->queue, plan->values, values, 0, 0, bytes, c->wait_count,
+                                   c->wait_list, wanted));
+        chain_on(c, event);
+    }
+    RC_TRY(enqueue_read(c, plan->values, bytes, plan->host_values, &event));
+    return enqueue_read(c, plan->skipped, plan->spec->term_count * sizeof(cl_long), plan->host_skipped,
+                        &event);
+}
+
+/* The scratch is the plan's one: the evaluation before must be through with it. In a queue in order it is. */
+static ratecl_status follow_last(chain *c, cl_event both[2])
+{
+    rc_cl_plan *plan = c->plan;
+    if (!plan->last || !plan->context->out_of_order)
+        return RATECL_OK;
+    both[0] = plan->last;
+    c->last = NULL;
+    if (c->wait_count)
+        CL_TRY(clEnqueueMarkerWithWaitList(plan->context->queue, c->wait_count, c->wait_list, &c->last));
+    both[1] = c->last;
+    c->wait_list = both;
+    c->wait_count = c->last ? 2 : 1;
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_source sources[RC_INPUT_COUNT], cl_mem values,
+                                 cl_uint wait_count, const cl_event *wait_list)
+{
+    chain c = { plan, wait_count, wait_list, NULL };
+    cl_event both[2];
+    ratecl_status status = follow_last(&c, both);
+    if (status == RATECL_OK)
+        status = enqueue_steps(&c, sources);
+    if (status == RATECL_OK)
+        status = enqueue_results(&c, values);
+    if (status != RATECL_OK)
+        clFinish(plan->context->queue); /* leaves nothing behind that uses the scratch or the inputs */
+    if (plan->last)
+        clReleaseEvent(plan->last);
+    plan->last = c.last;
+    if (status != RATECL_OK && plan->last) {
+        clReleaseEvent(plan->last);
+        plan->last = NULL;
+    }
+    if (status == RATECL_OK)
+        CL_TRY(clFlush(plan->context->queue));
+    return status;
+}
+
+ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped)
+{
+    CL_TRY(clWaitForEvents(1, &plan->last));
+    for (size_t k = 0; k < plan->spec->value_count; ++k)
+        values[k] = plan->real_bytes == sizeof(cl_double) ? ((const cl_double *)plan->host_values)[k]
+                                                          : (double)((const cl_float *)plan->host_values)[k];
+    for (size_t k = 0; k < plan->spec->term_count; ++k)
+        skipped[k] = plan->host_skipped[k];
+    return RATECL_OK;
+}
+
+/* ---- Host memory ---- */
+
+/* Device memory of the plan's for input k, kept from the first call on. */
+static ratecl_status staging_of(rc_cl_plan *plan, int k, size_t bytes)
+{
+    cl_int code;
+    if (!plan->staging[k])
+        plan->staging[k] = clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY, bytes, NULL, &code);
+    return plan->staging[k] ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+}
+
+/* `source->memory` is retained for the caller. */
+static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source)
+{
+    const rc_view *view = &plan->spec->inputs[k];
+    const size_t element = rc_element_bytes(view->element), bytes = (size_t)view->extent * element;
+    if (plan->staging_rows[k] > 0) {
+        RC_TRY(staging_of(plan, k, (size_t)(plan->staging_rows[k] * view->shape[2]) * element));
+        source->host = host;
+    } else if (plan->context->shares_host_memory) {
+        cl_int code;
+        source->memory = clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes,
+                                        (void *)(uintptr_t)host, &code);
+        return source->memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+    } else {
+        RC_TRY(staging_of(plan, k, bytes));
+        CL_TRY(clEnqueueWriteBuffer(plan->context->queue, plan->staging[k], CL_TRUE, 0, bytes, host, 0, NULL,
+                                    NULL));
+    }
+    CL_TRY(clRetainMemObject(plan->staging[k]));
+    source->memory = plan->staging[k];
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_plan_evaluate(void *plan_state, const void *const inputs[RC_INPUT_COUNT], double *values,
+                                  int64_t *skipped)
+{
+    rc_cl_plan *plan = plan_state;
+    rc_cl_source sources[RC_INPUT_COUNT] = { { 0 } };
+    ratecl_status status = RATECL_OK;
+    if (plan->last) /* an evaluation in flight reads the staging memory */
+        CL_TRY(clWaitForEvents(1, &plan->last));
+    for (int k = 0; k < RC_INPUT_COUNT && status == RATECL_OK; ++k)
+        if (inputs[k])
+            status = source_of(plan, k, inputs[k], &sources[k]);
+    if (status == RATECL_OK)
+        status = rc_cl_plan_enqueue(plan, sources, NULL, 0, NULL);
+    if (status == RATECL_OK)
+        status = rc_cl_plan_wait(plan, values, skipped);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (sources[k].memory)
+            clReleaseMemObject(sources[k].memory);
+    return status;
+}

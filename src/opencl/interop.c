@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public functions of opencl.h. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "../context.h"
+#include "cl.h"
+
+static ratecl_status refuse(const char *argument, const char *expected)
+{
+    return rc_fail(RATECL_ERROR_ARGUMENT, "%s: expected %s", argument, expected);
+}
+
+/* ---- Contexts ---- */
+
+ratecl_status ratecl_cl_context_create(cl_context context, cl_device_id device, cl_command_queue queue,
+                                       const ratecl_context_options *given, ratecl_context **created)
+{
+    RC_REFUSE_NULL(context);
+    RC_REFUSE_NULL(device);
+    RC_REFUSE_NULL(queue);
+    RC_REFUSE_NULL(created);
+    ratecl_context_options options;
+    RC_TRY(rc_context_options_complete(given, &options));
+    if (options.device)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.device is \"%s\": expected NULL, since the device is given", options.device);
+    cl_context queue_context;
+    cl_device_id queue_device;
+    CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context, &queue_context, NULL));
+    CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof queue_device, &queue_device, NULL));
+    if (queue_context != context)
+        return refuse("queue is of another context", "a queue of the one that is given");
+    if (queue_device != device)
+        return refuse("queue is of another device", "a queue of the one that is given");
+    void *state;
+    RC_TRY(rc_cl_context_adopt(context, device, queue, &options, &state));
+    return rc_context_wrap(&rc_cl_path, state, &options, created);
+}
+
+/* ---- Evaluation ---- */
+
+/* Check that a buffer is of the plan's context and holds so many bytes. */
+static ratecl_status check_buffer(const rc_cl_plan *plan, cl_mem buffer, const char *name, uint64_t bytes)
+{
+    cl_context context;
+    size_t size;
+    if (clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s is %p: expected an OpenCL buffer", name, (void *)buffer);
+    if (context != plan->context->context)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "%s is of another OpenCL context: expected a buffer of the plan's", name);
+    CL_TRY(clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL));
+    if (size < bytes)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s holds %zu bytes: expected at least %" PRIu64, name, size,
+                       bytes);
+    return RATECL_OK;
+}
+
+static ratecl_status check_plan(const ratecl_plan *plan)
+{
+    RC_REFUSE_NULL(plan);
+    if (plan->context->path != &rc_cl_path)
+        return refuse("plan is one of the cpu device", "a plan of an OpenCL device");
+    return RATECL_OK;
+}
+
+static ratecl_status check_inputs(const ratecl_plan *plan, const ratecl_cl_inputs *inputs,
+                                  cl_mem buffers[RC_INPUT_COUNT])
+{
+    const cl_mem given[RC_INPUT_COUNT] = { inputs->states, inputs->reference, inputs->weights };
+    static const char *const names[RC_INPUT_COUNT] = { "inputs.states", "inputs.reference",
+                                                       "inputs.weights" };
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const rc_view *view = &plan->spec.inputs[k];
+        buffers[k] = plan->spec.uses[k] ? given[k] : NULL;
+        if (plan->spec.uses[k] && !given[k])
+            return rc_fail(RATECL_ERROR_ARGUMENT,
+                           "%s is NULL: expected a buffer, since a term of the plan needs it", names[k]);
+        if (buffers[k])
+            RC_TRY(check_buffer(plan->state, buffers[k], names[k],
+                                (uint64_t)view->extent * rc_element_bytes(view->element)));
+    }
+    return RATECL_OK;
+}
+
+static void hold_inputs(rc_cl_plan *state, const cl_mem buffers[RC_INPUT_COUNT])
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (buffers[k])
+            clRetainMemObject(buffers[k]);
+        if (state->inputs[k])
+            clReleaseMemObject(state->inputs[k]);
+        state->inputs[k] = buffers[k];
+    }
+}
+
+ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given, cl_mem values,
+                                cl_uint wait_count, const cl_event *wait_list, cl_event *event)
+{
+    RC_TRY(check_plan(plan));
+    if (!given)
+        return refuse("inputs is NULL", "a pointer");
+    if ((wait_count == 0) != (wait_list == NULL))
+        return rc_fail(RATECL_ERROR_ARGUMENT, "wait_list is %s with wait_count %u: expected both or neither",
+                       wait_list ? "given" : "NULL", (unsigned)wait_count);
+    rc_cl_plan *state = plan->state;
+    ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
+    RC_TRY(RC_OPTIONS(&inputs, given, "inputs"));
+    cl_mem buffers[RC_INPUT_COUNT];
+    RC_TRY(check_inputs(plan, &inputs, buffers));
+    if (values)
+        RC_TRY(check_buffer(state, values, "values",
+                            (uint64_t)(plan->spec.value_count + 1) * state->real_bytes));
+
+    hold_inputs(state, buffers);
+    rc_cl_source sources[RC_INPUT_COUNT] = { { 0 } };
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        sources[k].memory = buffers[k];
+    RC_TRY(rc_cl_plan_enqueue(state, sources, values, wait_count, wait_list));
+    if (event) {
+        CL_TRY(clRetainEvent(state->last));
+        *event = state->last;
+    }
+    return RATECL_OK;
+}
+
+/* Map the inputs into host memory and diagnose; what was mapped is unmapped whatever happens. */
+static ratecl_status diagnose(const ratecl_plan *plan)
+{
+    const rc_cl_plan *state = plan->state;
+    const cl_command_queue queue = state->context->queue;
+    void *mapped[RC_INPUT_COUNT] = { NULL };
+    ratecl_status status = RATECL_OK;
+    for (int k = 0; k < RC_INPUT_COUNT && status == RATECL_OK; ++k) {
+        const rc_view *view = &plan->spec.inputs[k];
+        if (!plan->spec.uses[k])
+            continue;
+        cl_int code;
+        mapped[k] = clEnqueueMapBuffer(queue, state->inputs[k], CL_TRUE, CL_MAP_READ, 0,
+                                       (size_t)view->extent * rc_element_bytes(view->element), 1,
+                                       &state->last, NULL, &code);
+        if (!mapped[k])
+            status = rc_cl_fail("clEnqueueMapBuffer", code);
+    }
+    const void *const memory[RC_INPUT_COUNT] = { mapped[0], mapped[1], mapped[2] };
+    if (status == RATECL_OK)
+        status = rc_diagnose(plan, memory);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (mapped[k])
+            clEnqueueUnmapMemObject(queue, state->inputs[k], mapped[k], 0, NULL, NULL);
+    clFinish(queue);
+    return status;
+}
+
+ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *given)
+{
+    RC_TRY(check_plan(plan));
+    if (!given)
+        return refuse("outputs is NULL", "a pointer");
+    ratecl_outputs outputs;
+    RC_TRY(rc_outputs_check(plan, given, &outputs));
+    rc_cl_plan *state = plan->state;
+    if (!state->inputs[RC_STATES] || !state->last)
+        return refuse("plan has nothing enqueued", "ratecl_cl_enqueue() before");
+    RC_TRY(rc_cl_plan_wait(state, plan->values, plan->skipped));
+    ratecl_status status = rc_outputs_write(plan, &outputs) ? RATECL_OK : diagnose(plan);
+    const cl_mem none[RC_INPUT_COUNT] = { NULL };
+    hold_inputs(state, none);
+    return status;
+}

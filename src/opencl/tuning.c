@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tuning.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Lanes side by side: neighbouring lanes read neighbouring vectors. */
+static const rc_tuning wide = {
+    .sweep_lanes = 64,
+    .sweep_vector = 4,
+    .sweep_vectors = 1,
+    .sweep_step = 4,
+    .sweep_rows = 1024,
+    .merge_lanes = 64,
+    .tile_lanes = 64,
+    .tile_vector = 4,
+    .tile = 64,
+    .across = 2,
+    .down = 8,
+    .depth = 16,
+    .panel = 64,
+    .chunk_steps = 512,
+};
+
+/* One lane a group: long vectors, and tiles as large as the caches allow. */
+static const rc_tuning lone = {
+    .sweep_lanes = 1,
+    .sweep_vector = 16,
+    .sweep_vectors = 32,
+    .sweep_step = 8,
+    .sweep_rows = 512,
+    .merge_lanes = 1,
+    .tile_lanes = 1,
+    .tile_vector = 16,
+    .tile = 128,
+    .across = 2,
+    .down = 8,
+    .depth = 128,
+    .panel = 32,
+    .chunk_steps = 1024,
+};
+
+typedef struct field {
+    const char *name;
+    size_t offset;
+    int32_t lowest, highest;
+} field;
+
+#define FIELD(name, lowest, highest)                      \
+    {                                                     \
+#name, offsetof(rc_tuning, name), lowest, highest \
+    }
+static const field fields[] = {
+    FIELD(sweep_lanes, 1, 1024), FIELD(sweep_vector, 2, 16),   FIELD(sweep_vectors, 1, 64),
+    FIELD(sweep_step, 1, 16),    FIELD(sweep_rows, 1, 65536),  FIELD(merge_lanes, 1, 1024),
+    FIELD(tile_lanes, 1, 1024),  FIELD(tile_vector, 2, 16),    FIELD(tile, 8, 512),
+    FIELD(across, 1, 4),         FIELD(down, 1, 16),           FIELD(depth, 1, 512),
+    FIELD(panel, 2, 512),        FIELD(chunk_steps, 1, 65536),
+};
+
+static int32_t *field_of(rc_tuning *tuning, const field *f)
+{
+    return (int32_t *)(void *)((char *)tuning + f->offset);
+}
+
+/* The largest power of two up to `bound`. */
+static int32_t power_of_two(size_t bound)
+{
+    int32_t power = 1;
+    while (power <= 1 << 20 && (size_t)power * 2 <= bound)
+        power *= 2;
+    return power;
+}
+
+static int32_t at_most(int32_t value, int32_t bound)
+{
+    return value < bound ? value : bound;
+}
+
+static bool power_of_two_vector(int32_t v)
+{
+    return v == 2 || v == 4 || v == 8 || v == 16;
+}
+
+static bool consistent(const rc_tuning *t)
+{
+    const int32_t width = t->across * t->tile_vector;
+    return power_of_two_vector(t->sweep_vector) && power_of_two_vector(t->tile_vector) &&
+           t->tile % width == 0 && t->tile % t->down == 0 && t->tile % t->panel == 0 &&
+           t->panel % width == 0 && t->panel % t->down == 0;
+}
+
+static ratecl_status override(rc_tuning *tuning, const char *text)
+{
+    while (*text) {
+        char name[32];
+        int value, length = 0;
+        if (sscanf(text, "%31[a-z_]=%d%n", name, &value, &length) != 2)
+            return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING has \"%s\": expected parameter=number,...",
+                           text);
+        size_t k = 0;
+        while (k < sizeof fields / sizeof *fields && strcmp(fields[k].name, name) != 0)
+            ++k;
+        if (k == sizeof fields / sizeof *fields)
+            return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING has \"%s\": expected a parameter's name",
+                           name);
+        if (value < fields[k].lowest || value > fields[k].highest)
+            return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING has %s=%d: expected %d to %d", name, value,
+                           (int)fields[k].lowest, (int)fields[k].highest);
+        *field_of(tuning, &fields[k]) = value;
+        text += length;
+        text += *text == ',';
+    }
+    if (!consistent(tuning))
+        return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING: expected vectors of 2, 4, 8 or 16, tile a "
+                                              "multiple of panel, panel one of across * "
+                                              "tile_vector and of down");
+    return RATECL_OK;
+}
+
+ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, rc_tuning *tuning)
+{
+    const size_t real_bytes = precision == RATECL_PRECISION_F64 ? 8 : 4;
+    *tuning = limits->is_cpu ? lone : wide;
+    if (limits->is_cpu) {
+        const size_t native = limits->vector_bytes / real_bytes;
+        const int32_t vector = native < 2 ? 2 : power_of_two(native < 16 ? native : 16);
+        tuning->sweep_vector = tuning->tile_vector = vector;
+        tuning->panel = tuning->across * vector < tuning->down ? tuning->down : tuning->across * vector;
+    }
+    const char *text = getenv("RATECL_TUNING");
+    if (text)
+        RC_TRY(override(tuning, text));
+
+    const int32_t lanes = power_of_two(limits->group_lanes);
+    tuning->sweep_lanes = at_most(tuning->sweep_lanes, lanes);
+    tuning->merge_lanes = at_most(tuning->merge_lanes, lanes);
+    tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
+    /* Both staged tiles, and a little for sums, within the local memory. */
+    while (tuning->depth > 4 &&
+           (size_t)(2 * tuning->depth * tuning->tile + 16 * tuning->tile) * real_bytes > limits->local_bytes)
+        tuning->depth /= 2;
+    return RATECL_OK;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compile-time parameters of the kernels, by the kind of device. */
+#ifndef RATECL_SRC_OPENCL_TUNING_H
+#define RATECL_SRC_OPENCL_TUNING_H
+
+#include "../plan.h"
+
+/* What bounds the choice. */
+typedef struct rc_device_limits {
+    bool is_cpu;        /* one lane a group walks along memory; else lanes side by side */
+    size_t group_lanes; /* the largest work-group */
+    size_t local_bytes;
+    size_t vector_bytes; /* of the widest native vector */
+    int64_t compute_units;
+} rc_device_limits;
+
+/* Named as in the kernels. */
+typedef struct rc_tuning {
+    int32_t sweep_lanes, sweep_vector, sweep_vectors, sweep_step;
+    int32_t sweep_rows; /* most rows of a block */
+    int32_t merge_lanes;
+    int32_t tile_lanes, tile_vector, tile, across, down, depth, panel;
+    int32_t chunk_steps;
+} rc_tuning;
+
+/* The environment's RATECL_TUNING, "sweep_step=4,tile=64", overrides single parameters. */
+ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, rc_tuning *tuning);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From terms to the union of the sums that they need, and the evaluation of the whole. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "context.h"
+#include "terms.h"
+
+const char *const rc_input_names[RC_INPUT_COUNT] = { "states", "reference", "weights" };
+
+/* ---- The sums that a term needs ---- */
+
+/* The index of `value` in a list of distinct ones, put there if it is new. */
+static size_t distinct_lag(rc_spec *spec, int64_t tau)
+{
+    size_t k = 0;
+    while (k < spec->lag_count && spec->lags[k] != tau)
+        ++k;
+    if (k == spec->lag_count)
+        spec->lags[spec->lag_count++] = tau;
+    return k;
+}
+
+static size_t distinct_epsilon(rc_spec *spec, double eps)
+{
+    size_t k = 0;
+    while (k < spec->entropy_count && spec->epsilons[k] != eps)
+        ++k;
+    if (k == spec->entropy_count)
+        spec->epsilons[spec->entropy_count++] = eps;
+    return k;
+}
+
+static ratecl_status require(const rc_spec *spec, int input, const char *term)
+{
+    if (spec->inputs[input].extent)
+        return RATECL_OK;
+    return rc_fail(RATECL_ERROR_ARGUMENT, "options.%s is NULL: expected a layout, since %s needs it",
+                   rc_input_names[input], term);
+}
+
+static ratecl_status need_moments(rc_spec *spec, rc_term *term)
+{
+    (void)term;
+    spec->moments = true;
+    return RATECL_OK;
+}
+
+static ratecl_status need_spread(rc_spec *spec, rc_term *term)
+{
+    const int64_t N = spec->inputs[RC_STATES].shape[2];
+    if (term->options.ddof >= N)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "firing_rate_dist: ddof is %" PRId64 ": expected less than N = %" PRId64,
+                       term->options.ddof, N);
+    return need_moments(spec, term);
+}
+
+static ratecl_status need_lag(rc_spec *spec, rc_term *term)
+{
+    const int64_t T = spec->inputs[RC_STATES].shape[1];
+    if (term->options.tau >= T)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "state_prediction: tau is %" PRId64 ": expected at least 1 and less than T = %" PRId64,
+                       term->options.tau, T);
+    term->lag = distinct_lag(spec, term->options.tau);
+    return RATECL_OK;
+}
+
+static ratecl_status need_correlation(rc_spec *spec, rc_term *term)
+{
+    RC_TRY(require(spec, RC_WEIGHTS, "hebbian"));
+    const int64_t N = spec->inputs[RC_STATES].shape[2], *W = spec->inputs[RC_WEIGHTS].shape;
+    if (W[0] != 1 || W[1] != N || W[2] != N)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.weights has the shape (%" PRId64 ", %" PRId64 ", %" PRId64
+                       "): expected (1, N, N) with N = %" PRId64,
+                       W[0], W[1], W[2], N);
+    spec->uses[RC_WEIGHTS] = true;
+    *(term->options.over == RATECL_OVER_BATCH ? &spec->hebbian_batch : &spec->hebbian_step) = true;
+    return RATECL_OK;
+}
+
+static ratecl_status need_row_entropy(rc_spec *spec, rc_term *term)
+{
+    term->entropy = distinct_epsilon(spec, term->options.eps);
+    return need_moments(spec, term); /* reg's part, from the mean squares */
+}
+
+static ratecl_status need_both_moments(rc_spec *spec, rc_term *term)
+{
+    RC_TRY(require(spec, RC_REFERENCE, "population_kl"));
+    const int64_t N = spec->inputs[RC_STATES].shape[2], N1 = spec->inputs[RC_REFERENCE].shape[2];
+    if (N1 != N)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.reference has %" PRId64 " neurons: expected as many as states, N = %" PRId64,
+                       N1, N);
+    spec->uses[RC_REFERENCE] = true;
+    return need_moments(spec, term);
+}
+
+typedef ratecl_status (*need)(rc_spec *spec, rc_term *term);
+static const need needs[] = {
+    [RATECL_FIRING_RATE] = need_moments,  [RATECL_FIRING_RATE_DIST] = need_spread,
+    [RATECL_STATE_PREDICTION] = need_lag, [RATECL_HEBBIAN] = need_correlation,
+    [RATECL_ENTROPY] = need_row_entropy,  [RATECL_POPULATION_KL] = need_both_moments,
+};
+
+/* ---- The description of a plan ---- */
+
+static ratecl_status check_inputs(rc_spec *spec, const ratecl_plan_options *options)
+{
+    const ratecl_layout *const layouts[RC_INPUT_COUNT] = { options->states, options->reference,
+                                                           options->weights };
+    static const char *const names[RC_INPUT_COUNT] = { "states", "reference", "weights" };
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (layouts[k])
+            RC_TRY(rc_view_check(layouts[k], names[k], &spec->inputs[k]));
+    spec->uses[RC_STATES] = true;
+    return require(spec, RC_STATES, "every plan");
+}
+
+/* An eps of 0 is served by the sweep itself: let it be the first. */
+static void zero_epsilon_first(rc_spec *spec)
+{
+    for (size_t k = 1; k < spec->entropy_count; ++k)
+        if (spec->epsilons[k] == 0) {
+            spec->epsilons[k] = spec->epsilons[0];
+            spec->epsilons[0] = 0;
+            for (size_t t = 0; t < spec->term_count; ++t)
+                if (spec->terms[t].entropy == k || spec->terms[t].entropy == 0)
+                    spec->terms[t].entropy = k - spec->terms[t].entropy;
+        }
+}
+
+static size_t values_of(const ratecl_term *term, int64_t N)
+{
+    const bool vector = term->criterion == RATECL_POPULATION_KL && term->reduction == RATECL_REDUCTION_NONE;
+    return vector ? (size_t)N : 1;
+}
+
+static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options)
+{
+    if (!options->terms || options->term_count < 1 || options->term_count > INT32_MAX)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "options.terms holds %zu terms%s: expected at least 1",
+                       options->term_count, options->terms ? "" : " at NULL");
+    const size_t count = options->term_count;
+    spec->terms = calloc(count, sizeof *spec->terms);
+    spec->lags = calloc(count, sizeof *spec->lags);
+    spec->epsilons = calloc(count, sizeof *spec->epsilons);
+    if (!spec->terms || !spec->lags || !spec->epsilons)
+        return rc_fail_memory(count * sizeof *spec->terms);
+
+    spec->term_count = count;
+    for (size_t k = 0; k < count; ++k) {
+        char name[40];
+        snprintf(name, sizeof name, "options.terms[%zu]", k);
+        const char *given = (const char *)options->terms + k * options->terms->size;
+        rc_term *term = &spec->terms[k];
+        RC_TRY(rc_term_complete((const ratecl_term *)(const void *)given, name, &term->options));
+        RC_TRY(needs[term->options.criterion](spec, term));
+        term->value = spec->value_count;
+        spec->value_count += values_of(&term->options, spec->inputs[RC_STATES].shape[2]);
+    }
+    zero_epsilon_first(spec);
+    return RATECL_OK;
+}
+
+static ratecl_status check_precision(const ratecl_context *context, const rc_spec *spec)
+{
+    if (context->path->has_fp64(context->state))
+        return RATECL_OK;
+    if (spec->precision == RATECL_PRECISION_F64)
+        return rc_fail(
+            RATECL_ERROR_UNSUPPORTED,
+            "options.precision is RATECL_PRECISION_F64: expected F32, since the device has no fp64");
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (spec->uses[k] && spec->inputs[k].element == RATECL_F64)
+            return rc_fail(RATECL_ERROR_UNSUPPORTED,
+                           "%s.element is RATECL_F64: expected another type, since the device has no fp64",
+                           rc_input_names[k]);
+    return RATECL_OK;
+}
+
+static ratecl_status describe(const ratecl_context *context, const ratecl_plan_options *options,
+                              rc_spec *spec)
+{
+    if ((unsigned)options->precision > RATECL_PRECISION_F64)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.precision is %d: expected RATECL_PRECISION_F32 or RATECL_PRECISION_F64",
+                       (int)options->precision);
+    if (options->outputs != RATECL_OUTPUT_VALUES)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "options.outputs is 0x%x: expected RATECL_OUTPUT_VALUES (0x%x)",
+                       (unsigned)options->outputs, (unsigned)RATECL_OUTPUT_VALUES);
+    spec->precision = options->precision;
+    RC_TRY(check_inputs(spec, options));
+    RC_TRY(add_terms(spec, options));
+    return check_precision(context, spec);
+}
+
+/* ---- Plans ---- */
+
+void ratecl_plan_options_init(ratecl_plan_options *options)
+{
+    if (options)
+        *options = (ratecl_plan_options)RATECL_PLAN_OPTIONS_INIT;
+}
+
+void ratecl_plan_release(ratecl_plan *plan)
+{
+    if (!plan)
+        return;
+    if (plan->state)
+        plan->context->path->plan_release(plan->state);
+    ratecl_context_release(plan->context);
+    free(plan->spec.terms);
+    free(plan->spec.lags);
+    free(plan->spec.epsilons);
+    free(plan->values);
+    free(plan->skipped);
+    free(plan);
+}
+
+static ratecl_status plan_fill(ratecl_plan *plan, const ratecl_plan_options *options)
+{
+    rc_spec *spec = &plan->spec;
+    RC_TRY(describe(plan->context, options, spec));
+    plan->values = calloc(spec->value_count, sizeof *plan->values);
+    plan->skipped = calloc(spec->term_count, sizeof *plan->skipped);
+    if (!plan->values || !plan->skipped)
+        return rc_fail_memory(spec->value_count * sizeof *plan->values);
+    return plan->context->path->plan_create(plan->context->state, spec, &plan->state);
+}
+
+ratecl_status ratecl_plan_create(ratecl_context *context, const ratecl_plan_options *given,
+                                 ratecl_plan **plan)
+{
+    RC_REFUSE_NULL(context);
+    RC_REFUSE_NULL(plan);
+    if (!given)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "options is NULL: expected a pointer");
+    ratecl_plan_options options = RATECL_PLAN_OPTIONS_INIT;
+    RC_TRY(RC_OPTIONS(&options, given, "options"));
+
+    ratecl_plan *made = calloc(1, sizeof *made);
+    if (!made)
+        return rc_fail_memory(sizeof *made);
+    made->context = rc_context_retain(context);
+    const ratecl_status status = plan_fill(made, &options);
+    if (status == RATECL_OK)
+        *plan = made;
+    else
+        ratecl_plan_release(made);
+    return status;
+}
+
+size_t ratecl_plan_value_count(const ratecl_plan *plan)
+{
+    return plan ? plan->spec.value_count : 0;
+}
+
+size_t ratecl_plan_value_index(const ratecl_plan *plan, size_t term)
+{
+    return plan && term < plan->spec.term_count ? plan->spec.terms[term].value
+                                                : ratecl_plan_value_count(plan);
+}
+
+/* ---- Evaluation ---- */
+
+void ratecl_inputs_init(ratecl_inputs *inputs)
+{
+    if (inputs)
+        *inputs = (ratecl_inputs)RATECL_INPUTS_INIT;
+}
+
+void ratecl_outputs_init(ratecl_outputs *outputs)
+{
+    if (outputs)
+        *outputs = (ratecl_outputs)RATECL_OUTPUTS_INIT;
+}
+
+static ratecl_status check_memory(const rc_view *view, const char *name, const void *memory, uint64_t bytes)
+{
+    const size_t element = rc_element_bytes(view->element);
+    if (!memory)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "inputs.%s is NULL: expected the plan's %s", name, name);
+    if ((uintptr_t)memory % element != 0)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "inputs.%s is %p: expected an address that is a multiple of %zu", name, memory,
+                       element);
+    if (bytes && bytes < (uint64_t)view->extent * element)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "inputs.%s_bytes is %" PRIu64 ": expected at least %" PRIu64 ", as the layout says",
+                       name, bytes, (uint64_t)view->extent * element);
+    return RATECL_OK;
+}
+
+ratecl_status rc_outputs_check(const ratecl_plan *plan, const ratecl_outputs *given, ratecl_outputs *outputs)
+{
+    *outputs = (ratecl_outputs)RATECL_OUTPUTS_INIT;
+    RC_TRY(RC_OPTIONS(outputs, given, "outputs"));
+    if (outputs->values && outputs->value_count < plan->spec.value_count)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "outputs.value_count is %zu: expected at least %zu",
+                       outputs->value_count, plan->spec.value_count);
+    if (outputs->skipped && outputs->skipped_count < plan->spec.term_count)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "outputs.skipped_count is %zu: expected at least %zu",
+                       outputs->skipped_count, plan->spec.term_count);
+    return RATECL_OK;
+}
+
+bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs)
+{
+    const rc_spec *spec = &plan->spec;
+    double total = 0;
+    bool finite = true;
+    for (size_t k = 0; k < spec->term_count; ++k) {
+        const rc_term *term = &spec->terms[k];
+        const size_t count = values_of(&term->options, spec->inputs[RC_STATES].shape[2]);
+        for (size_t v = 0; v < count; ++v)
+            finite = finite && isfinite(plan->values[term->value + v]);
+        if (!(term->options.criterion == RATECL_POPULATION_KL &&
+              term->options.reduction == RATECL_REDUCTION_NONE))
+            total += term->options.weight * plan->values[term->value];
+    }
+    finite = finite && isfinite(total);
+    if (outputs->values)
+        memcpy(outputs->values, plan->values, spec->value_count * sizeof *plan->values);
+    if (outputs->total)
+        *outputs->total = total;
+    if (outputs->skipped)
+        memcpy(outputs->skipped, plan->skipped, spec->term_count * sizeof *plan->skipped);
+    return finite;
+}
+
+ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *given,
+                              const ratecl_outputs *given_outputs)
+{
+    RC_REFUSE_NULL(plan);
+    if (!given || !given_outputs)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s is NULL: expected a pointer", given ? "outputs" : "inputs");
+    ratecl_inputs inputs = RATECL_INPUTS_INIT;
+    RC_TRY(RC_OPTIONS(&inputs, given, "inputs"));
+    ratecl_outputs outputs;
+    RC_TRY(rc_outputs_check(plan, given_outputs, &outputs));
+
+    const void *memory[RC_INPUT_COUNT] = { inputs.states, inputs.reference, inputs.weights };
+    const uint64_t bytes[RC_INPUT_COUNT] = { inputs.states_bytes, inputs.reference_bytes,
+                                             inputs.weights_bytes };
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (plan->spec.uses[k])
+            RC_TRY(check_memory(&plan->spec.inputs[k], rc_input_names[k], memory[k], bytes[k]));
+        else
+            memory[k] = NULL;
+    }
+    RC_TRY(plan->context->path->evaluate(plan->state, memory, plan->values, plan->skipped));
+    return rc_outputs_write(plan, &outputs) ? RATECL_OK : rc_diagnose(plan, memory);
+}

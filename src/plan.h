@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the public functions hand down to a path: checked arrays, terms, and the sums they need. */
+#ifndef RATECL_SRC_PLAN_H
+#define RATECL_SRC_PLAN_H
+
+#include <stdbool.h>
+
+#include "status.h"
+
+/* A layout that has been checked: no element lies before the memory's start, no product overflows. */
+typedef struct rc_view {
+    ratecl_element element;
+    int64_t shape[3];   /* B, T, N */
+    int64_t strides[3]; /* elements */
+    int64_t offset;     /* elements */
+    int64_t extent;     /* elements from the memory's start to the end of the last one */
+} rc_view;
+
+static inline int64_t rc_view_rows(const rc_view *view)
+{
+    return view->shape[0] * view->shape[1];
+}
+
+/* The inputs of an evaluation, in the order of rc_spec.inputs. */
+enum { RC_STATES, RC_REFERENCE, RC_WEIGHTS, RC_INPUT_COUNT };
+extern const char *const rc_input_names[RC_INPUT_COUNT];
+
+typedef struct rc_term {
+    ratecl_term options; /* complete: every field set, metric never RATECL_METRIC_DEFAULT */
+    size_t value;        /* index of its first value */
+    size_t lag;          /* state_prediction: index in rc_spec.lags */
+    size_t entropy;      /* entropy: index in rc_spec.epsilons */
+} rc_term;
+
+/* The description of a plan: the union of the sums its terms need. Sums that several terms share are
+ * taken once. */
+typedef struct rc_spec {
+    ratecl_precision precision;
+    bool uses[RC_INPUT_COUNT];
+    rc_view inputs[RC_INPUT_COUNT]; /* (B,T,N), (B1,T1,N), (1,N,N) */
+
+    size_t term_count;
+    rc_term *terms;
+    size_t value_count;
+
+    bool moments;     /* per neuron of the states: mean and sum of squared deviations; population_kl
+                         wants the same of the reference (uses[RC_REFERENCE]) */
+    size_t lag_count; /* distinct tau */
+    int64_t *lags;
+    size_t entropy_count; /* distinct eps; an eps of 0 comes first, since the sweep itself serves it */
+    double *epsilons;
+    bool hebbian_batch; /* per batch: sum_ij W_ij C_ij */
+    bool hebbian_step;  /* per row: sum_ij W_ij S_i S_j */
+} rc_spec;
+
+static inline bool rc_sweep_has_entropy(const rc_spec *spec)
+{
+    return spec->entropy_count > 0 && spec->epsilons[0] == 0;
+}
+
+/* A path evaluates specs: one const table for each of OpenMP and OpenCL. The states of contexts and
+ * plans are the path's own. */
+typedef struct rc_path {
+    void (*context_release)(void *context_state);
+    void (*device_info)(const void *context_state, ratecl_device_info *info);
+    bool (*has_fp64)(const void *context_state);
+    ratecl_status (*plan_create)(void *context_state, const rc_spec *spec, void **plan_state);
+    void (*plan_release)(void *plan_state);
+    /* values: spec->value_count; skipped: spec->term_count. Values may be non-finite: that is no error
+       here. inputs[k] is NULL unless spec->uses[k]. */
+    ratecl_status (*evaluate)(void *plan_state, const void *const inputs[RC_INPUT_COUNT], double *values,
+                              int64_t *skipped);
+} rc_path;
+
+extern const rc_path rc_cpu_path;
+ratecl_status rc_cpu_context_create(int32_t threads, void **context_state);
+
+struct ratecl_context;
+struct ratecl_plan {
+    struct ratecl_context *context; /* retained */
+    void *state;                    /* the path's */
+    rc_spec spec;
+    double *values;   /* spec.value_count */
+    int64_t *skipped; /* spec.term_count */
+};
+
+/* ---- Checks, shared by the public functions ---- */
+
+ratecl_status rc_view_check(const ratecl_layout *layout, const char *name, rc_view *view);
+ratecl_status rc_outputs_check(const ratecl_plan *plan, const ratecl_outputs *given, ratecl_outputs *outputs);
+/* Copy plan->values and ->skipped out, and form the total; whether all of it is finite. */
+bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs);
+
+/* ---- Elements ---- */
+
+size_t rc_element_bytes(ratecl_element element);
+double rc_half_to_double(uint16_t half);
+/* The value of one element as a double. */
+double rc_element_read(ratecl_element element, const void *memory, int64_t index);
+
+/* ---- Diagnosis of a result that is not finite ---- */
+
+/* Find out why plan->values are not finite, from the inputs in host memory, and set the message.
+ * Returns RATECL_ERROR_DOMAIN. */
+ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const inputs[RC_INPUT_COUNT]);
+
+#endif

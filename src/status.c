@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MESSAGE_BYTES = 8192 };
+static _Thread_local char last_error[MESSAGE_BYTES];
+
+const char *ratecl_last_error(void)
+{
+    return last_error;
+}
+
+const char *ratecl_version(void)
+{
+    return RATECL_VERSION;
+}
+
+const char *ratecl_status_name(ratecl_status status)
+{
+    static const char *const names[] = {
+        [RATECL_OK] = "RATECL_OK",
+        [RATECL_ERROR_ARGUMENT] = "RATECL_ERROR_ARGUMENT",
+        [RATECL_ERROR_DOMAIN] = "RATECL_ERROR_DOMAIN",
+        [RATECL_ERROR_NO_DEVICE] = "RATECL_ERROR_NO_DEVICE",
+        [RATECL_ERROR_UNSUPPORTED] = "RATECL_ERROR_UNSUPPORTED",
+        [RATECL_ERROR_MEMORY] = "RATECL_ERROR_MEMORY",
+        [RATECL_ERROR_BUILD] = "RATECL_ERROR_BUILD",
+        [RATECL_ERROR_DEVICE] = "RATECL_ERROR_DEVICE",
+    };
+    const size_t index = (size_t)status;
+    return index < sizeof names / sizeof *names ? names[index] : "unknown status";
+}
+
+ratecl_status rc_fail(ratecl_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(last_error, sizeof last_error, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+ratecl_status rc_fail_memory(size_t bytes)
+{
+    return rc_fail(RATECL_ERROR_MEMORY, "%zu bytes of host memory could not be had", bytes);
+}
+
+void rc_fail_append(const char *text)
+{
+    const size_t used = strlen(last_error);
+    snprintf(last_error + used, sizeof last_error - used, "%s", text);
+}
+
+ratecl_status rc_options_copy(void *complete, size_t complete_size, const void *given, size_t given_size,
+                              const char *name)
+{
+    if (given_size < sizeof(size_t))
+        return rc_fail(
+            RATECL_ERROR_ARGUMENT,
+            "%s.size is %zu: expected the size of the struct, as its INIT macro or init function sets it",
+            name, given_size);
+    const unsigned char *bytes = given;
+    for (size_t k = complete_size; k < given_size; ++k)
+        if (bytes[k] != 0)
+            return rc_fail(
+                RATECL_ERROR_ARGUMENT,
+                "%s.size is %zu: expected at most %zu, or zeros in the fields that this version of "
+                "the library does not know",
+                name, given_size, complete_size);
+    memcpy(complete, given, given_size < complete_size ? given_size : complete_size);
+    memcpy(complete, &complete_size, sizeof complete_size); /* every option struct begins with its size */
+    return RATECL_OK;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RATECL_SRC_STATUS_H
+#define RATECL_SRC_STATUS_H
+
+#include <ratecl/ratecl.h>
+
+/* Set the calling thread's message, and give `status` back: `return rc_fail(...)`. */
+ratecl_status rc_fail(ratecl_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same, when an allocation of so many bytes failed. */
+ratecl_status rc_fail_memory(size_t bytes);
+
+/* Append to the message that is there. */
+void rc_fail_append(const char *text);
+
+/* Hand a failure up. */
+#define RC_TRY(call)                             \
+    do {                                         \
+        const ratecl_status rc_status_ = (call); \
+        if (rc_status_ != RATECL_OK)             \
+            return rc_status_;                   \
+    } while (0)
+
+#define RC_REFUSE_NULL(argument)                                                                \
+    do {                                                                                        \
+        if (!(argument))                                                                        \
+            return rc_fail(RATECL_ERROR_ARGUMENT, "%s is NULL: expected a pointer", #argument); \
+    } while (0)
+
+/* Overlay the defaults in `complete` with the fields of `given` that its caller's version knows. Sizes
+ * make structs of any version meet. */
+#define RC_OPTIONS(complete, given, name) \
+    rc_options_copy((complete), sizeof *(complete), (given), (given)->size, (name))
+ratecl_status rc_options_copy(void *complete, size_t complete_size, const void *given, size_t given_size,
+                              const char *name);
+
+#endif
