@@ -122,7 +122,7 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
     long i, j;
     find_tile(pair, tiles, &i, &j);
 
-    sum met = { 0, 0 };
+    sum met = (sum)(0);
     for (long t = t0; t < t1; t += DEPTH) {
         const int depth = (int)min((long)DEPTH, t1 - t);
         const long begin = offset + unit / chunks * sb + t * st;
@@ -225,7 +225,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
         BARRIER();
     }
     for (int c = lane; c < TILE && first_row + c < R; c += LANES) {
-        sum row = { 0, 0 };
+        sum row = (sum)(0);
         for (int k = 0; k < PARTS_ACROSS; ++k)
             row = sum_add(row, parts[c * PARTS_ACROSS + k]);
         sums[j * R + first_row + c] = sum_value(row);

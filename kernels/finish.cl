@@ -19,12 +19,12 @@ merge_moments(global const real *restrict moments, long N, long R, long block_ro
     const real whole = (real)block_rows / (real)R;
     const real last = (real)(R - (blocks - 1) * block_rows) / (real)R;
 
-    sum mean = { 0, 0 };
+    sum mean = (sum)(0);
     for (long g = 0; g < blocks; ++g)
         mean = sum_add(mean, ((shift[g * stride] - shift[0]) + delta[g * stride]) * (g + 1 < blocks ? whole : last));
     const real pivot = shift[0] + sum_value(mean);
 
-    sum correction = { 0, 0 }, within = { 0, 0 }, between = { 0, 0 };
+    sum correction = (sum)(0), within = (sum)(0), between = (sum)(0);
     for (long g = 0; g < blocks; ++g) {
         const real share = g + 1 < blocks ? whole : last;
         const real d = (shift[g * stride] - pivot) + delta[g * stride];
@@ -47,9 +47,9 @@ merge_entropy(global const real *restrict row_sums, long tiles, long R, long gro
 {
     local real scratch[2 * LANES];
     const long first = (long)get_group_id(0) * group_rows, end = min(first + group_rows, R);
-    sum entropies = { 0, 0 };
+    sum entropies = (sum)(0);
     for (long r = first + get_local_id(0); r < end; r += LANES) {
-        sum z = { 0, 0 }, a = { 0, 0 };
+        sum z = (sum)(0), a = (sum)(0);
         for (long k = 0; k < tiles; ++k) {
             z = sum_add(z, row_sums[2 * k * R + r]);
             a = sum_add(a, row_sums[(2 * k + 1) * R + r]);
@@ -76,9 +76,9 @@ merge_steps(global const real *restrict step_sums, long tiles, long R, long grou
 {
     local real scratch[2 * LANES];
     const long first = (long)get_group_id(0) * group_rows, end = min(first + group_rows, R);
-    sum magnitudes = { 0, 0 };
+    sum magnitudes = (sum)(0);
     for (long r = first + get_local_id(0); r < end; r += LANES) {
-        sum row = { 0, 0 };
+        sum row = (sum)(0);
         for (long k = 0; k < tiles; ++k)
             row = sum_add(row, step_sums[k * R + r]);
         magnitudes = sum_add(magnitudes, fabs(sum_value(row)));
@@ -130,19 +130,21 @@ INLINE real divergence(const whole *all, global const long *term, real floor, lo
     const real v0 = floored(all->states[2 * N + i], floor), v1 = floored(all->reference[2 * N + i], floor);
     const real d = (all->states[i] - all->reference[i]) + (all->states[N + i] - all->reference[N + i]);
     *degenerate = v0 == 0 || v1 == 0;
-    const real forward = ((v0 - v1) + d * d) / v1;
-    if (term[SYMMETRIC]) /* (v0 + d^2) / v1 - 1 + (v1 + d^2) / v0 - 1, over 4 */
-        return (forward + ((v1 - v0) + d * d) / v0) * 0.25f;
+    /* Differences of variances, not of their quotients: small divergences keep their digits. */
+    if (term[SYMMETRIC])
+        return ((v0 - v1) / v0 * ((v0 - v1) / v1) + d * d / v0 + d * d / v1) * 0.25f;
     const real logarithm = log_ratio(v1 / v0, (v1 - v0) / v0);
-    return 0.5f * ((term[LOG_SIGMA] ? 0.5f * logarithm : logarithm) + forward);
+    return 0.5f * ((term[LOG_SIGMA] ? 0.5f * logarithm : logarithm) + ((v0 - v1) + d * d) / v1);
 }
+
+/* reg times the mean square, which may be infinite where reg is 0. */
+INLINE real add_reg(real value, real reg, real squares) { return reg == 0 ? value : fma(reg, squares, value); }
 
 /* What item k of a term adds to its sum: of neuron k, or of merged sum k. */
 INLINE real item(const whole *all, global const long *term, global const real *reals, long k,
                         global real *values, sum *kept)
 {
     const long N = all->N;
-    const real weighted = reals[REG];
     switch (term[CRITERION]) {
     case FIRING_RATE: {
         const real d = (all->states[k] - reals[TARGET]) + all->states[N + k];
@@ -160,12 +162,12 @@ INLINE real item(const whole *all, global const long *term, global const real *r
             *kept = sum_add(*kept, 1);
         if (term[REDUCTION] == NONE) {
             const real squares = square_of(all->states, N, k) + square_of(all->reference, N, k);
-            values[term[VALUE] + k] = skipped ? (real)0 : kl + weighted * squares;
+            values[term[VALUE] + k] = add_reg(skipped ? (real)0 : kl, reals[REG], squares);
         }
         return skipped ? (real)0 : kl;
     }
     default: {
-        sum s = { 0, 0 };
+        sum s = (sum)(0);
         for (long p = 0; p < term[PER_ITEM]; ++p)
             s = sum_add(s, all->sums[term[FIRST] + k * term[PER_ITEM] + p]);
         return term[CRITERION] == HEBBIAN ? fabs(sum_value(s)) : sum_value(s);
@@ -196,10 +198,10 @@ INLINE real value_of(const whole *all, global const long *term, global const rea
             return total;
         }
     case ENTROPY_TERM:
-        return reals[REG] == 0 ? total * reals[SCALE] : fma(reals[REG], squares, total * reals[SCALE]);
+        return add_reg(total * reals[SCALE], reals[REG], squares);
     case POPULATION_KL: {
         const real kl = term[REDUCTION] == SUM ? total : kept > 0 ? total / kept : (real)0;
-        return reals[REG] == 0 ? kl : fma(reals[REG], squares + reference_squares, kl);
+        return add_reg(kl, reals[REG], squares + reference_squares);
     }
     default:
         return total * reals[SCALE];
@@ -208,7 +210,7 @@ INLINE real value_of(const whole *all, global const long *term, global const rea
 
 INLINE sum squares_sum(global const real *statistics, long N)
 {
-    sum s = { 0, 0 };
+    sum s = (sum)(0);
     for (long i = get_local_id(0); i < N; i += LANES)
         s = sum_add(s, square_of(statistics, N, i));
     return s;
@@ -225,7 +227,7 @@ finish(global const long *restrict integers, global const real *restrict reals, 
     const int lane = get_local_id(0);
     whole all = { N, states, reference, sums, 0 };
 
-    sum rates = { 0, 0 }, squares = { 0, 0 }, reference_squares = { 0, 0 };
+    sum rates = (sum)(0), squares = (sum)(0), reference_squares = (sum)(0);
     if (has_moments) {
         for (long i = lane; i < N; i += LANES)
             rates = sum_add(rates, mean_of(states, N, i));
@@ -241,7 +243,7 @@ finish(global const long *restrict integers, global const real *restrict reals, 
     for (int k = 0; k < terms; ++k) {
         global const long *term = integers + k * INTEGERS;
         global const real *parameters = reals + k * REALS;
-        sum mine = { 0, 0 }, kept = { 0, 0 };
+        sum mine = (sum)(0), kept = (sum)(0);
         real largest = 0;
         for (long n = lane; n < term[COUNT]; n += LANES) {
             const real x = item(&all, term, parameters, n, values, &kept);

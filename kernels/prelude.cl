@@ -71,30 +71,29 @@ typedef half element;
 typedef uchar element;
 #endif
 
+/* EACH(f) is f(0), ..., f(VECTOR - 1): the components of a vector. Written out, since drivers were seen to lose
+ * vectors that are put together in a private array. */
+#define EACH_2(f, k) f(k), f(k + 1)
+#define EACH_4(f, k) EACH_2(f, k), EACH_2(f, k + 2)
+#define EACH_8(f, k) EACH_4(f, k), EACH_4(f, k + 4)
+#define EACH_16(f, k) EACH_8(f, k), EACH_8(f, k + 8)
+#define EACH(f) (realv)(PASTE(EACH_, VECTOR)(f, 0))
+
 #if ELEMENT == 2
 #define LOAD_ONE(p) ((real)vload_half(0, p))
-/* PoCL's vload_halfN wants an alignment that OpenCL does not ask for; so the bits come first. */
-INLINE realv load_neighbours(global const element *memory)
-{
-    ushort bits[VECTOR];
-    real x[VECTOR];
-    PASTE(vstore, VECTOR)(VLOAD((global const ushort *)memory), 0, bits);
-    for (int k = 0; k < VECTOR; ++k)
-        x[k] = (real)vload_half(k, (const half *)bits);
-    return VLOAD(x);
-}
+/* vload_halfN of PoCL 3.1 wants an alignment that OpenCL does not ask for. */
+#define NEIGHBOUR(k) (real)vload_half(k, p)
+INLINE realv load_neighbours(global const element *p) { return EACH(NEIGHBOUR); }
 #else
 #define LOAD_ONE(p) ((real)*(p))
-INLINE realv load_neighbours(global const element *memory) { return CONVERT(VLOAD(memory)); }
+INLINE realv load_neighbours(global const element *p) { return CONVERT(VLOAD(p)); }
 #endif
 
 /* The `count` neurons from memory index `index` on, `stride` apart, and zeros beyond them. */
+#define ONE_OF_SOME(k) ((k) < count ? LOAD_ONE(memory + index + (k) * stride) : (real)0)
 INLINE realv load_some(global const element *memory, long index, long stride, long count)
 {
-    real x[VECTOR];
-    for (int k = 0; k < VECTOR; ++k)
-        x[k] = k < count ? LOAD_ONE(memory + index + k * stride) : (real)0;
-    return VLOAD(x);
+    return EACH(ONE_OF_SOME);
 }
 
 /* VECTOR neurons from memory index `index` on. */
@@ -179,30 +178,20 @@ INLINE real components_sum(realv x)
     return x2.lo + x2.hi;
 }
 
-/* A running sum and what its roundings lost (Knuth's two-sum): its error does not grow with the number of
- * summands. */
-typedef struct sum {
-    real high, lost;
-} sum;
+/* A running sum (.x) and what its roundings lost (.y), by Knuth's two-sum: its error does not grow with the
+ * number of summands. */
+typedef PASTE(REAL, 2) sum;
 
 INLINE sum sum_add(sum s, real x)
 {
-    const real high = s.high + x;
-    const real part = high - s.high;
-    const real lost = (s.high - (high - part)) + (x - part);
-    s.high = high;
-    s.lost += lost;
-    return s;
+    const real total = s.x + x;
+    const real part = total - s.x;
+    return (sum)(total, s.y + ((s.x - (total - part)) + (x - part)));
 }
 
-INLINE sum sum_merge(sum a, sum b)
-{
-    a = sum_add(a, b.high);
-    a.lost += b.lost;
-    return a;
-}
+INLINE sum sum_merge(sum a, sum b) { return sum_add(a, b.x) + (sum)(0, b.y); }
 
-INLINE real sum_value(sum s) { return s.high + s.lost; }
+INLINE real sum_value(sum s) { return s.x + s.y; }
 
 /* The same in VECTOR columns (Kahan): x is added to the sum, of which `lost` is what it is too large by. */
 INLINE void vector_add(realv *total, realv *lost, realv x)
@@ -217,14 +206,12 @@ INLINE void vector_add(realv *total, realv *lost, realv x)
 INLINE sum group_sum(sum mine, local real *scratch)
 {
     const int lane = get_local_id(0);
-    scratch[lane] = mine.high;
-    scratch[LANES + lane] = mine.lost;
+    scratch[lane] = mine.x;
+    scratch[LANES + lane] = mine.y;
     BARRIER();
-    sum all = { 0, 0 };
-    for (int k = 0; k < LANES; ++k) {
-        const sum other = { scratch[k], scratch[LANES + k] };
-        all = sum_merge(all, other);
-    }
+    sum all = (sum)(0);
+    for (int k = 0; k < LANES; ++k)
+        all = sum_merge(all, (sum)(scratch[k], scratch[LANES + k]));
     BARRIER();
     return all;
 }

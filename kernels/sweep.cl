@@ -189,9 +189,11 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     for (; row + STEP <= first_row + rows; row += STEP)
         take_rows(&sums, STEP, states, row, first_column, offset, sb, st, si, T, N, row_z, eps, scratch,
                   tile_rows, R);
+#if STEP > 1
     for (; row < first_row + rows; ++row)
         take_rows(&sums, 1, states, row, first_column, offset, sb, st, si, T, N, row_z, eps, scratch,
                   tile_rows, R);
+#endif
 
 #if MOMENTS
     for (int v = 0; v < VECTORS; ++v) {
@@ -209,7 +211,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
-        const sum mine = { components_sum(sums.lag[l]), -components_sum(sums.lag_lost[l]) };
+        const sum mine = (sum)(components_sum(sums.lag[l]), -components_sum(sums.lag_lost[l]));
         const sum all = group_sum(mine, scratch);
         if (lane == 0)
             lag_sums[(l * blocks + block) * tiles + tile] = sum_value(all);

@@ -224,8 +224,8 @@ typedef enum ratecl_kl_log { RATECL_LOG_VARIANCE = 0, RATECL_LOG_SIGMA = 1 } rat
 
 typedef enum ratecl_degenerate {
     RATECL_DEGENERATE_ERROR = 0,
-    RATECL_DEGENERATE_SKIP = 1 /**< leave such neurons out, of the mean's count too, and count them.
-                                    With reduction none their value is 0 */
+    RATECL_DEGENERATE_SKIP = 1 /**< leave such neurons' divergences out, of the mean's count too, and
+                                    count them. reg's part stays, with reduction none as well */
 } ratecl_degenerate;
 
 /** One term of a plan: a criterion and its parameters. Fields of other criteria are not read. */

@@ -183,7 +183,7 @@ static int64_t population_kl(const finish *f, const rc_term *term, double *value
         const bool counts = neuron_divergence(f, options, i, &kl);
         skipped += !counts;
         add(&sum, kl);
-        if (each && counts && options->reg != 0)
+        if (each && options->reg != 0)
             kl += options->reg * (mean_square(f, RC_STATES, i) + mean_square(f, RC_REFERENCE, i));
         if (each)
             value[i] = kl;

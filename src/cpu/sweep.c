@@ -76,14 +76,14 @@ LOOP double sum_x_log_x(const real *x, int64_t n, double z)
     return sum(term, n) + e * ln2 * z;
 }
 
-/* -sum_j p_j log(p_j + eps) with p = x / divisor. */
+/* -sum_j p_j log(p_j + eps) with p = x / divisor. NaN where an x is negative. */
 LOOP double sum_p_log_p(const real *x, int64_t n, real divisor, real eps)
 {
     real term[TILE];
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
         const real p = x[j] / divisor;
-        term[j] = p < 0 ? (real)NAN : -p * rc_log_scaled(p + eps, 0);
+        term[j] = x[j] < 0 ? (real)NAN : -p * rc_log_scaled(p + eps, 0);
     }
     return sum(term, n);
 }

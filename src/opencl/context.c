@@ -42,7 +42,6 @@ const rc_path rc_cl_path = {
     .evaluate = rc_cl_plan_evaluate,
 };
 
-/* The native vector's bytes, and whether one lane should walk alone. */
 static ratecl_status query_limits(rc_cl_context *context)
 {
     rc_device_limits *limits = &context->limits;
@@ -59,8 +58,8 @@ static ratecl_status query_limits(rc_cl_context *context)
     limits->local_bytes = (size_t)local_bytes;
     limits->vector_bytes = floats * sizeof(cl_float);
     limits->compute_units = context->info.compute_units;
-    limits->is_cpu = context->info.kind == RATECL_DEVICE_CPU;
-    context->shares_host_memory = unified && limits->is_cpu;
+    limits->kind = context->info.kind;
+    context->shares_host_memory = unified && limits->kind == RATECL_DEVICE_CPU;
     return RATECL_OK;
 }
 

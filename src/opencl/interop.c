@@ -40,6 +40,21 @@ ratecl_status ratecl_cl_context_create(cl_context context, cl_device_id device, 
 
 /* ---- Evaluation ---- */
 
+static ratecl_status check_events(const rc_cl_plan *plan, cl_uint count, const cl_event *list)
+{
+    if ((count == 0) != (list == NULL))
+        return rc_fail(RATECL_ERROR_ARGUMENT, "wait_list is %s with wait_count %u: expected both or neither",
+                       list ? "given" : "NULL", (unsigned)count);
+    for (cl_uint k = 0; k < count; ++k) {
+        cl_context context = NULL;
+        if (!list[k] || clGetEventInfo(list[k], CL_EVENT_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS ||
+            context != plan->context->context)
+            return rc_fail(RATECL_ERROR_ARGUMENT, "wait_list[%u] is %p: expected an event of the plan's OpenCL context",
+                           (unsigned)k, (void *)list[k]);
+    }
+    return RATECL_OK;
+}
+
 /* Check that a buffer is of the plan's context and holds so many bytes. */
 static ratecl_status check_buffer(const rc_cl_plan *plan, cl_mem buffer, const char *name, uint64_t bytes)
 {
@@ -101,12 +116,10 @@ ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given
     RC_TRY(check_plan(plan));
     if (!given)
         return refuse("inputs is NULL", "a pointer");
-    if ((wait_count == 0) != (wait_list == NULL))
-        return rc_fail(RATECL_ERROR_ARGUMENT, "wait_list is %s with wait_count %u: expected both or neither",
-                       wait_list ? "given" : "NULL", (unsigned)wait_count);
     rc_cl_plan *state = plan->state;
     ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
     RC_TRY(RC_OPTIONS(&inputs, given, "inputs"));
+    RC_TRY(check_events(state, wait_count, wait_list));
     cl_mem buffers[RC_INPUT_COUNT];
     RC_TRY(check_inputs(plan, &inputs, buffers));
     if (values)

@@ -7,7 +7,7 @@
 
 /* What bounds the choice. */
 typedef struct rc_device_limits {
-    bool is_cpu;        /* one lane a group walks along memory; else lanes side by side */
+    ratecl_device_kind kind;
     size_t group_lanes; /* the largest work-group */
     size_t local_bytes;
     size_t vector_bytes; /* of the widest native vector */

@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command: options, terms, output, exit statuses, devices. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "command_json.h"
+#include "command_run.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+
+enum { T = 5, N = 3, T1 = 4 };
+
+/* Small rates with one silent step; the first neuron of `flat` is constant. */
+static const float states[T][N] = { { 1, 2, 4 }, { 0, 0, 0 }, { 3, 1, 0.5F }, { 2, 2, 6 }, { 0.25F, 5, 1 } };
+static const float reference[T1][N] = { { 2, 1, 3 }, { 1, 4, 1 }, { 0, 2, 2 }, { 5, 0, 1 } };
+static const float flat[T1][N] = { { 2, 1, 3 }, { 2, 4, 1 }, { 2, 2, 2 }, { 2, 0, 1 } };
+static const float weights[N][N] = { { 1, -2, 0.5F }, { 3, 0.25F, -1 }, { 0, 2, 1 } };
+static const float negative[2][N] = { { 1, 2, 3 }, { 4, -5, 6 } };
+static const float unknown[2][N] = { { 1, 2, 3 }, { 4, NAN, 6 } };
+
+static struct outcome outcome;
+
+static void write_inputs(void)
+{
+    write_npy("s.npy", "<f4", "(5, 3)", states, sizeof states);
+    write_npy("r.npy", "<f4", "(4, 3)", reference, sizeof reference);
+    write_npy("flat.npy", "<f4", "(4, 3)", flat, sizeof flat);
+    write_npy("w.npy", "<f4", "(3, 3)", weights, sizeof weights);
+    write_npy("negative.npy", "<f4", "(2, 3)", negative, sizeof negative);
+    write_npy("nan.npy", "<f4", "(2, 3)", unknown, sizeof unknown);
+    write_npy("step.npy", "<f4", "(1, 3)", states, sizeof states[0]);
+}
+
+/* ---- The definitions, at their defaults ---- */
+
+static double mean(const float *S, int steps, int i)
+{
+    double sum = 0;
+    for (int t = 0; t < steps; t++)
+        sum += S[t * N + i];
+    return sum / steps;
+}
+
+static double variance(const float *S, int steps, int i)
+{
+    double sum = 0;
+    for (int t = 0; t < steps; t++)
+        sum += pow(S[t * N + i] - mean(S, steps, i), 2);
+    return sum / steps;
+}
+
+static double mean_square(const float *S, int steps, int i)
+{
+    double sum = 0;
+    for (int t = 0; t < steps; t++)
+        sum += pow(S[t * N + i], 2);
+    return sum / steps;
+}
+
+static double firing_rate(void)
+{
+    double sum = 0;
+    for (int i = 0; i < N; i++)
+        sum += pow(mean(states[0], T, i), 2);
+    return sum / N;
+}
+
+static double firing_rate_dist(int ddof)
+{
+    double mubar = 0, sum = 0;
+    for (int i = 0; i < N; i++)
+        mubar += mean(states[0], T, i) / N;
+    for (int i = 0; i < N; i++)
+        sum += pow(mean(states[0], T, i) - mubar, 2);
+    return sqrt(sum / (N - ddof));
+}
+
+static double state_prediction(int tau)
+{
+    double sum = 0;
+    for (int t = 0; t + tau < T; t++)
+        for (int i = 0; i < N; i++)
+            sum += pow(states[t][i] - states[t + tau][i], 2);
+    return sum / ((T - tau) * N);
+}
+
+static double hebbian(void)
+{
+    double sum = 0;
+    for (int t = 0; t < T; t++)
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < N; j++)
+                sum += weights[i][j] * states[t][i] * states[t][j];
+    return fabs(sum / T);
+}
+
+static double entropy(double reg)
+{
+    double sum = 0, squares = 0;
+    for (int t = 0; t < T; t++) {
+        const double Z = states[t][0] + states[t][1] + states[t][2];
+        for (int i = 0; i < N; i++)
+            sum -= states[t][i] > 0 ? states[t][i] / Z * log(states[t][i] / Z) : 0;
+    }
+    for (int i = 0; i < N; i++)
+        squares += mean_square(states[0], T, i);
+    return sum / T + reg * squares;
+}
+
+/* Symmetric, of one neuron, with its regularisation */
+static double neuron_kl(const float *other, int i, double reg)
+{
+    const double v0 = variance(states[0], T, i), v1 = variance(other, T1, i);
+    const double square = pow(mean(states[0], T, i) - mean(other, T1, i), 2);
+    return 0.25 * ((v0 + square) / v1 + (v1 + square) / v0 - 2) +
+           reg * (mean_square(states[0], T, i) + mean_square(other, T1, i));
+}
+
+static double population_kl(double reg)
+{
+    double sum = 0, squares = 0;
+    for (int i = 0; i < N; i++) {
+        sum += neuron_kl(reference[0], i, 0);
+        squares += mean_square(states[0], T, i) + mean_square(reference[0], T1, i);
+    }
+    return sum / N + reg * squares;
+}
+
+/* ---- Help ---- */
+
+static void assert_prints(const char *line, const char *fragment)
+{
+    run(&outcome, line);
+    assert_done(&outcome, line);
+    ck_assert_str_eq(outcome.err, "");
+    ck_assert_msg(strstr(outcome.out, fragment), "ratecl %s lacks \"%s\": %s", line, fragment, outcome.out);
+}
+
+START_TEST(help_and_version)
+{
+    assert_prints("--version", "ratecl ");
+    assert_prints("--help", "selftest");
+    assert_prints("eval --help", "--reference S1.npy");
+    assert_prints("eval --json --help absent.npy", "Usage: ratecl eval [options] STATES.npy");
+    assert_prints("devices --help", "--json");
+    assert_prints("selftest --help", "--device D");
+}
+END_TEST
+
+/* ---- Wrong command lines ---- */
+
+static const struct wrong {
+    const char *line, *message;
+} wrong[] = {
+    { "evaluate s.npy", "evaluate: unknown command" },
+    { "--json", "--json: unknown command" },
+    { "eval", "STATES.npy: is missing" },
+    { "eval --device cpu", "STATES.npy: is missing" },
+    { "eval --device", "--device: a value is missing" },
+    { "eval s.npy s.npy", "one file is expected" },
+    { "eval --jso s.npy", "--jso: unknown option" },
+    { "eval --json=1 s.npy", "--json: takes no value" },
+    { "eval --json --json s.npy", "--json: given twice" },
+    { "eval --device cpu --device=cpu s.npy", "--device: given twice" },
+    { "eval --grad g.npy s.npy", "--grad: unknown option" },
+    { "eval -x s.npy", "-x: unknown option" },
+    { "eval -- --json", "--json: No such file" },
+    { "eval --precision f16 s.npy", "\"f16\": expected f32 or f64" },
+    { "eval --term rates s.npy", "unknown criterion \"rates\"" },
+    { "eval --term firing_rate:metric=sd s.npy", "expected l2 or l1" },
+    { "eval --term firing_rate:tau=1 s.npy", "unknown key \"tau\"" },
+    { "eval --term entropy:eps=-1 s.npy", "eps is \"-1\"" },
+    { "eval --term= s.npy", "unknown criterion" },
+    { "eval --device cpu --term hebbian s.npy", "hebbian needs --weights" },
+    { "eval --device cpu --term population_kl s.npy", "population_kl needs --reference" },
+    { "eval --device cpu --term entropy --weights w.npy s.npy", "--weights: no term uses it" },
+    { "eval --device cpu --term hebbian --weights w.npy --reference r.npy s.npy",
+      "--reference: no term uses it" },
+    { "eval --device cpu --term state_prediction:tau=5 s.npy", "tau" },
+    { "eval --device cpu --term firing_rate_dist:ddof=3 s.npy", "ddof" },
+    { "eval --device cpu --quiet --term population_kl:reduction=none --reference r.npy s.npy", "--quiet" },
+    { "devices s.npy", "no file" },
+    { "devices --device cpu", "unknown option" },
+    { "selftest --json", "unknown option" },
+    { "selftest --device cpu extra", "no file" },
+};
+
+START_TEST(wrong_command_lines)
+{
+    write_inputs();
+    assert_refused(wrong[_i].line, 2, wrong[_i].message);
+}
+END_TEST
+
+START_TEST(no_command)
+{
+    run(&outcome, "");
+    ck_assert_int_eq(outcome.status, 2);
+    ck_assert_str_eq(outcome.out, "");
+    ck_assert_ptr_nonnull(strstr(outcome.err, "Usage: ratecl"));
+}
+END_TEST
+
+START_TEST(no_device)
+{
+    write_inputs();
+    assert_refused("eval --device opencl:no-such-device s.npy", 3, "no-such-device");
+    assert_refused("eval --device opencl:77.0 s.npy", 3, "77.0");
+    assert_refused("selftest --device opencl:no-such-device", 3, "no-such-device");
+    ck_assert_int_eq(setenv("RATECL_DEVICE", "opencl:no-such-device", 1), 0);
+    assert_refused("eval s.npy", 3, "no-such-device");
+    run(&outcome, "eval --device cpu --quiet s.npy");
+    assert_done(&outcome, "--device overrides RATECL_DEVICE");
+    assert_prints("devices", "RATECL_DEVICE is \"opencl:no-such-device\"");
+    ck_assert_int_eq(setenv("RATECL_DEVICE", "cpu", 1), 0);
+    assert_prints("eval s.npy", "cpu: ");
+    assert_prints("devices", "* cpu is chosen without --device: RATECL_DEVICE is \"cpu\"");
+    ck_assert_int_eq(unsetenv("RATECL_DEVICE"), 0);
+}
+END_TEST
+
+/* ---- Failed evaluations ---- */
+
+START_TEST(failed_evaluations)
+{
+    write_inputs();
+    assert_refused("eval --device cpu --json --term entropy negative.npy", 1, "[0,1,1]");
+    assert_refused("eval --device cpu --term firing_rate nan.npy", 1, "[0,1,1]");
+    assert_refused("eval --device cpu --quiet --term population_kl --reference flat.npy s.npy", 1,
+                   "variance");
+}
+END_TEST
+
+/* ---- JSON ---- */
+
+static struct json *evaluate(const char *line)
+{
+    run(&outcome, line);
+    assert_done(&outcome, line);
+    return json_parse(outcome.out);
+}
+
+static const struct json *term_of(const struct json *root, size_t index)
+{
+    return json_item(json_get(root, "terms", JSON_ARRAY), index);
+}
+
+static void assert_term(const struct json *term, const char *criterion, size_t members, double expected,
+                        double tolerance)
+{
+    ck_assert_str_eq(json_get(term, "criterion", JSON_STRING)->string, criterion);
+    ck_assert_uint_eq(json_count(term), members);
+    const double value = json_get(term, "value", JSON_NUMBER)->number;
+    ck_assert_msg(fabs(value - expected) <= tolerance * fabs(expected), "%s is %.17g, expected %.17g",
+                  criterion, value, expected);
+}
+
+static void assert_default_terms(const struct json *root, double tolerance)
+{
+    const double expected[] = { firing_rate(), firing_rate_dist(0), state_prediction(1),
+                                entropy(10),   hebbian(),           population_kl(1e-3) };
+    static const char *const names[] = { "firing_rate", "firing_rate_dist", "state_prediction",
+                                         "entropy",     "hebbian",          "population_kl" };
+    double total = 0;
+    ck_assert_uint_eq(json_count(json_get(root, "terms", JSON_ARRAY)), 6);
+    for (size_t k = 0; k < 6; k++) {
+        const struct json *term = term_of(root, k);
+        assert_term(term, names[k], k < 2 ? 4 : 3, expected[k], tolerance);
+        ck_assert_double_eq(json_get(term, "weight", JSON_NUMBER)->number, 1);
+        total += json_get(term, "value", JSON_NUMBER)->number;
+    }
+    ck_assert_str_eq(json_get(term_of(root, 0), "metric", JSON_STRING)->string, "l2");
+    ck_assert_str_eq(json_get(term_of(root, 1), "metric", JSON_STRING)->string, "sd");
+    ck_assert_double_eq_tol(json_get(root, "total", JSON_NUMBER)->number, total, 1e-12 * total);
+}
+
+START_TEST(json_defaults)
+{
+    write_inputs();
+    struct json *root = evaluate("eval --json --device=cpu s.npy --weights w.npy --reference=r.npy");
+    ck_assert_str_eq(outcome.err, "");
+    ck_assert_uint_eq(json_count(root), 5);
+    ck_assert_str_eq(json_get(root, "precision", JSON_STRING)->string, "f32");
+    ck_assert_int_eq(strncmp(json_get(root, "device", JSON_STRING)->string, "cpu: ", 5), 0);
+    const struct json *shape = json_get(root, "shape", JSON_ARRAY);
+    ck_assert_uint_eq(json_count(shape), 3);
+    ck_assert_double_eq(json_item(shape, 0)->number, 1);
+    ck_assert_double_eq(json_item(shape, 1)->number, T);
+    ck_assert_double_eq(json_item(shape, 2)->number, N);
+    assert_default_terms(root, 1e-5);
+    json_free(root);
+
+    root = evaluate("eval --json --device cpu --precision=f64 --weights w.npy --reference r.npy -- s.npy");
+    ck_assert_str_eq(json_get(root, "precision", JSON_STRING)->string, "f64");
+    assert_default_terms(root, 1e-12);
+    json_free(root);
+}
+END_TEST
+
+START_TEST(json_without_other_inputs)
+{
+    write_inputs();
+    struct json *root = evaluate("eval --json --device cpu s.npy");
+    ck_assert_uint_eq(json_count(json_get(root, "terms", JSON_ARRAY)), 4);
+    json_free(root);
+    root = evaluate("eval --json --device cpu step.npy");
+    ck_assert_uint_eq(json_count(json_get(root, "terms", JSON_ARRAY)), 3);
+    ck_assert_str_eq(json_get(term_of(root, 2), "criterion", JSON_STRING)->string, "entropy");
+    json_free(root);
+}
+END_TEST
+
+START_TEST(json_parameters)
+{
+    write_inputs();
+    struct json *root =
+        evaluate("eval --json --device cpu --precision f64 --term firing_rate_dist:ddof=1,weight=0.1 "
+                 "--term state_prediction:tau=2,weight=-3 --term entropy:reg=0 s.npy");
+    assert_term(term_of(root, 0), "firing_rate_dist", 5, firing_rate_dist(1), 1e-12);
+    ck_assert_double_eq(json_get(term_of(root, 0), "ddof", JSON_NUMBER)->number, 1);
+    ck_assert_double_eq(json_get(term_of(root, 0), "weight", JSON_NUMBER)->number, 0.1);
+    ck_assert_ptr_nonnull(strstr(outcome.out, "\"weight\": 0.1,"));
+    assert_term(term_of(root, 1), "state_prediction", 4, state_prediction(2), 1e-12);
+    ck_assert_double_eq(json_get(term_of(root, 1), "tau", JSON_NUMBER)->number, 2);
+    assert_term(term_of(root, 2), "entropy", 4, entropy(0), 1e-12);
+    ck_assert_double_eq(json_get(term_of(root, 2), "reg", JSON_NUMBER)->number, 0);
+    const double total = 0.1 * firing_rate_dist(1) - 3 * state_prediction(2) + entropy(0);
+    ck_assert_double_eq_tol(json_get(root, "total", JSON_NUMBER)->number, total, 1e-12 * fabs(total));
+    json_free(root);
+}
+END_TEST
+
+START_TEST(json_lists)
+{
+    write_inputs();
+    struct json *root = evaluate("eval --json --device cpu --precision f64 --reference r.npy "
+                                 "--term population_kl:reduction=none --term firing_rate "
+                                 "--term population_kl:symmetric=false,log=sigma,reg=0 s.npy");
+    const struct json *list = json_get(term_of(root, 0), "value", JSON_ARRAY);
+    ck_assert_uint_eq(json_count(list), N);
+    for (int i = 0; i < N; i++) {
+        const double expected = neuron_kl(reference[0], i, 1e-3);
+        ck_assert_double_eq_tol(json_item(list, (size_t)i)->number, expected, 1e-12 * expected);
+    }
+    ck_assert_str_eq(json_get(term_of(root, 0), "reduction", JSON_STRING)->string, "none");
+    ck_assert_ptr_null(json_member(term_of(root, 0), "skipped"));
+    json_get(term_of(root, 2), "symmetric", JSON_FALSE);
+    ck_assert_str_eq(json_get(term_of(root, 2), "log", JSON_STRING)->string, "sigma");
+    const double total = firing_rate() + json_get(term_of(root, 2), "value", JSON_NUMBER)->number;
+    ck_assert_double_eq_tol(json_get(root, "total", JSON_NUMBER)->number, total, 1e-12 * total);
+    json_free(root);
+}
+END_TEST
+
+START_TEST(json_skipped)
+{
+    write_inputs();
+    struct json *root = evaluate("eval --json --device cpu --precision f64 --reference flat.npy "
+                                 "--term population_kl:degenerate=skip,reg=0 s.npy");
+    ck_assert_double_eq(json_get(term_of(root, 0), "skipped", JSON_NUMBER)->number, 1);
+    const double expected = (neuron_kl(flat[0], 1, 0) + neuron_kl(flat[0], 2, 0)) / 2;
+    assert_term(term_of(root, 0), "population_kl", 6, expected, 1e-12);
+    json_free(root);
+    assert_prints("eval --device cpu --reference flat.npy --term population_kl:degenerate=skip s.npy",
+                  "1 of 3 neurons left out");
+}
+END_TEST
+
+/* Every number reads back to the double that the library gave: printed with 17 digits it is the same, and
+ * with the digits that are printed it is the shortest of 15 to 17. */
+START_TEST(json_numbers)
+{
+    write_inputs();
+    struct json *root = evaluate("eval --json --device cpu --precision f64 s.npy");
+    int longer = 0;
+    for (size_t k = 0; k < 4; k++) {
+        char shorter[64];
+        const double value = json_get(term_of(root, k), "value", JSON_NUMBER)->number;
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(shorter, sizeof shorter, "\"value\": %.*g}", digits, value);
+            if (strstr(outcome.out, shorter))
+                break;
+            ck_assert_msg(digits < 17, "%.17g is not printed so that it reads back", value);
+            snprintf(shorter, sizeof shorter, "%.*g", digits, value);
+            ck_assert_double_ne(atof(shorter), value);
+            longer++;
+        }
+    }
+    ck_assert_int_gt(longer, 0);
+    json_free(root);
+}
+END_TEST
+
+/* ---- For people and for scripts ---- */
+
+START_TEST(table)
+{
+    static const char *const lines[] = { "device      cpu: ",
+                                         "states      s.npy\n",
+                                         "shape       1 x 5 x 3  (batch x time x neuron)\n",
+                                         "firing_rate (l1, target=2) ",
+                                         "population_kl (symmetric=false) ",
+                                         "population_kl (reduction=none) ",
+                                         "3 values\n",
+                                         "    smallest " };
+    char total[64];
+    write_inputs();
+    run(&outcome, "eval --device cpu --reference r.npy --term firing_rate:metric=l1,target=2,weight=2 "
+                  "--term population_kl:symmetric=false --term population_kl:reduction=none s.npy");
+    assert_done(&outcome, "for the table");
+    ck_assert_str_eq(outcome.err, "");
+    for (size_t k = 0; k < sizeof lines / sizeof *lines; k++)
+        ck_assert_msg(strstr(outcome.out, lines[k]), "no \"%s\" in:\n%s", lines[k], outcome.out);
+
+    run(&outcome, "eval --device cpu --precision f64 --term firing_rate:weight=2 s.npy");
+    snprintf(total, sizeof total, "%.15g\n", 2 * firing_rate());
+    ck_assert_msg(strstr(outcome.out, total), "no total %s in:\n%s", total, outcome.out);
+}
+END_TEST
+
+START_TEST(quiet)
+{
+    char *end;
+    write_inputs();
+    run(&outcome, "eval --quiet --device cpu --precision f64 --term state_prediction:weight=2 s.npy");
+    assert_done(&outcome, "--quiet");
+    ck_assert_str_eq(outcome.err, "");
+    ck_assert_double_eq_tol(strtod(outcome.out, &end), 2 * state_prediction(1), 1e-12 * state_prediction(1));
+    ck_assert_str_eq(end, "\n");
+    struct json *root = evaluate("eval --quiet --json --device cpu s.npy");
+    ck_assert_uint_eq(json_count(root), 5);
+    json_free(root);
+}
+END_TEST
+
+/* ---- Output that cannot be written ---- */
+
+static const char *const printing[] = { "--version",
+                                        "--help",
+                                        "eval --help",
+                                        "devices",
+                                        "devices --json",
+                                        "eval --device cpu s.npy",
+                                        "eval --device cpu --json s.npy",
+                                        "eval --device cpu --quiet s.npy" };
+enum { PRINTING_COUNT = sizeof printing / sizeof *printing };
+
+static void assert_write_fails(int out, const char *line, int error)
+{
+    run_into(&outcome, out, line);
+    ck_assert_msg(outcome.status == 1, "ratecl %s: status %d: %s", line, outcome.status, outcome.err);
+    ck_assert_msg(strstr(outcome.err, "standard output: ") && strstr(outcome.err, strerror(error)),
+                  "ratecl %s: %s", line, outcome.err);
+}
+
+START_TEST(failed_writes)
+{
+    int ends[2];
+    write_inputs();
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(close(ends[0]), 0);
+    assert_write_fails(ends[1], printing[_i], EPIPE);
+    assert_write_fails(-1, printing[_i], EBADF);
+#ifdef __linux__
+    const int full = open("/dev/full", O_WRONLY);
+    ck_assert_int_ge(full, 0);
+    assert_write_fails(full, printing[_i], ENOSPC);
+    close(full);
+#endif
+    close(ends[1]);
+}
+END_TEST
+
+/* ---- Devices ---- */
+
+START_TEST(devices)
+{
+    run(&outcome, "devices --json");
+    assert_done(&outcome, "devices --json");
+    struct json *root = json_parse(outcome.out);
+    const struct json *list = json_get(root, "devices", JSON_ARRAY);
+    const size_t count = json_count(list);
+    size_t chosen = 0;
+    ck_assert_uint_ge(count, 1);
+    for (size_t k = 0; k < count; k++)
+        chosen += json_member(json_item(list, k), "chosen")->kind == JSON_TRUE;
+    ck_assert_uint_eq(chosen, 1);
+    ck_assert_str_eq(json_get(json_item(list, count - 1), "id", JSON_STRING)->string, "cpu");
+    ck_assert_str_eq(json_get(json_item(list, count - 1), "kind", JSON_STRING)->string, "openmp");
+    run(&outcome, "devices");
+    assert_done(&outcome, "devices");
+    for (size_t k = 0; k < count; k++)
+        ck_assert_ptr_nonnull(strstr(outcome.out, json_get(json_item(list, k), "name", JSON_STRING)->string));
+    ck_assert_ptr_nonnull(strstr(outcome.out, " is chosen without --device: "));
+    json_free(root);
+}
+END_TEST
+
+START_TEST(every_device)
+{
+    write_inputs();
+    run(&outcome, "devices --json");
+    struct json *root = json_parse(outcome.out);
+    for (const struct json *device = json_get(root, "devices", JSON_ARRAY)->child; device;
+         device = device->next) {
+        char line[640], label[640];
+        const char *id = json_get(device, "id", JSON_STRING)->string;
+        snprintf(line, sizeof line, "eval --json --device %s --weights w.npy --reference r.npy s.npy", id);
+        struct json *results = evaluate(line);
+        snprintf(label, sizeof label, "%s: ", id);
+        ck_assert_int_eq(strncmp(json_get(results, "device", JSON_STRING)->string, label, strlen(label)), 0);
+        assert_default_terms(results, 1e-5);
+        json_free(results);
+    }
+    json_free(root);
+}
+END_TEST
+
+START_TEST(selftest)
+{
+    run(&outcome, "selftest --device cpu");
+    assert_done(&outcome, outcome.out);
+    ck_assert_ptr_null(strstr(outcome.out, "FAIL"));
+    ck_assert_ptr_nonnull(strstr(outcome.out, "population_kl"));
+    ck_assert_ptr_nonnull(strstr(outcome.out, "\nPASS\n"));
+    run(&outcome, "selftest");
+    assert_done(&outcome, outcome.out);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("command");
+    TCase *cases = tcase_create("command");
+    tcase_set_timeout(cases, 120);
+    tcase_add_test(cases, help_and_version);
+    tcase_add_loop_test(cases, wrong_command_lines, 0, sizeof wrong / sizeof *wrong);
+    tcase_add_test(cases, no_command);
+    tcase_add_test(cases, no_device);
+    tcase_add_test(cases, failed_evaluations);
+    tcase_add_test(cases, json_defaults);
+    tcase_add_test(cases, json_without_other_inputs);
+    tcase_add_test(cases, json_parameters);
+    tcase_add_test(cases, json_lists);
+    tcase_add_test(cases, json_skipped);
+    tcase_add_test(cases, json_numbers);
+    tcase_add_test(cases, table);
+    tcase_add_test(cases, quiet);
+    tcase_add_loop_test(cases, failed_writes, 0, PRINTING_COUNT);
+    tcase_add_test(cases, devices);
+    tcase_add_test(cases, every_device);
+    tcase_add_test(cases, selftest);
+    suite_add_tcase(suite, cases);
+    return run_tests(suite);
+}

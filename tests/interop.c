@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The caller's own OpenCL objects: queues of either kind, buffers read in place, events, and objects that do
+ * not belong together. */
+#include "problem.h"
+
+#include <math.h>
+#include <ratecl/opencl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ASSERT_CL(call)                                                  \
+    do {                                                                 \
+        const cl_int code_ = (call);                                     \
+        ck_assert_msg(code_ == CL_SUCCESS, "%s: %d", #call, (int)code_); \
+    } while (0)
+
+/* ---- The caller's side ---- */
+
+typedef struct caller {
+    cl_device_id device;
+    cl_context context;
+    cl_command_queue queue;
+} caller;
+
+/* The device that "opencl:P.D" means. */
+static cl_device_id find_device(const char *id, cl_platform_id *platform)
+{
+    unsigned p = 0, d = 0;
+    cl_platform_id platforms[16];
+    cl_device_id devices[16];
+    ck_assert_int_eq(sscanf(id, "opencl:%u.%u", &p, &d), 2);
+    ck_assert(p < 16 && d < 16);
+    ASSERT_CL(clGetPlatformIDs(16, platforms, NULL));
+    ASSERT_CL(clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 16, devices, NULL));
+    *platform = platforms[p];
+    return devices[d];
+}
+
+static caller caller_make(const char *id, cl_command_queue_properties properties)
+{
+    cl_platform_id platform;
+    caller made = { .device = find_device(id, &platform) };
+    const cl_context_properties of[] = { CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0 };
+    cl_int code;
+    made.context = clCreateContext(of, 1, &made.device, NULL, NULL, &code);
+    ASSERT_CL(code);
+    made.queue = clCreateCommandQueue(made.context, made.device, properties, &code);
+    ASSERT_CL(code);
+    return made;
+}
+
+static void caller_release(caller *made)
+{
+    ASSERT_CL(clReleaseCommandQueue(made->queue));
+    ASSERT_CL(clReleaseContext(made->context));
+}
+
+static cl_mem buffer_of(const caller *owner, const void *memory, size_t bytes)
+{
+    cl_int code;
+    const cl_mem_flags flags = memory ? CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR : CL_MEM_READ_WRITE;
+    void *copy = memory ? suite_copy(memory, bytes) : NULL; /* OpenCL wants a pointer without const */
+    cl_mem buffer = clCreateBuffer(owner->context, flags, bytes, copy, &code);
+    ASSERT_CL(code);
+    free(copy);
+    return buffer;
+}
+
+static ratecl_cl_inputs upload(const caller *owner, const problem *given)
+{
+    ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
+    inputs.states = buffer_of(owner, given->inputs[STATES].memory, given->inputs[STATES].bytes);
+    inputs.reference = buffer_of(owner, given->inputs[REFERENCE].memory, given->inputs[REFERENCE].bytes);
+    inputs.weights = buffer_of(owner, given->inputs[WEIGHTS].memory, given->inputs[WEIGHTS].bytes);
+    return inputs;
+}
+
+static void release_buffers(const ratecl_cl_inputs *inputs)
+{
+    ASSERT_CL(clReleaseMemObject(inputs->states));
+    ASSERT_CL(clReleaseMemObject(inputs->reference));
+    ASSERT_CL(clReleaseMemObject(inputs->weights));
+}
+
+static ratecl_context *adopt(const caller *owner)
+{
+    ratecl_context *context = NULL;
+    ASSERT_OK(ratecl_cl_context_create(owner->context, owner->device, owner->queue, NULL, &context));
+    return context;
+}
+
+static problem make_problem(ratecl_element element, array_order order, uint64_t seed)
+{
+    const array_spec states = { .shape = { 2, suite_is_small() ? 3 : 31, 7 },
+                                .kind = ARRAY_RATES,
+                                .element = element,
+                                .order = order,
+                                .seed = seed };
+    array_spec specs[INPUT_COUNT];
+    problem_specs(specs, &states);
+    problem made;
+    problem_make(&made, specs, NULL, 0);
+    return made;
+}
+
+/* Wait, and compare with the oracle. */
+static void wait_and_check(ratecl_plan *plan, const problem *given, const char *device)
+{
+    outcome got = { .value_count = ratecl_plan_value_count(plan), .term_count = given->term_count };
+    got.values = suite_allocate(got.value_count * sizeof *got.values);
+    got.skipped = suite_allocate(got.term_count * sizeof *got.skipped);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.values = got.values;
+    outputs.value_count = got.value_count;
+    outputs.total = &got.total;
+    outputs.skipped = got.skipped;
+    outputs.skipped_count = got.term_count;
+    got.status = ratecl_cl_wait(plan, &outputs);
+    problem_check(given, &got, 0, device);
+    outcome_free(&got);
+}
+
+/* Run a test on each OpenCL device with an in-order and with an out-of-order queue. */
+static void on_each(void (*test)(caller *owner, const char *device))
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    size_t tested = 0;
+    for (size_t d = 0; d < count; d++) {
+        if (devices[d].kind == RATECL_DEVICE_OPENMP)
+            continue;
+        cl_platform_id platform;
+        cl_command_queue_properties can = 0;
+        ASSERT_CL(clGetDeviceInfo(find_device(devices[d].id, &platform), CL_DEVICE_QUEUE_PROPERTIES,
+                                  sizeof can, &can, NULL));
+        const cl_command_queue_properties orders[] = { 0, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE };
+        for (size_t k = 0; k < COUNT(orders); k++) {
+            if ((orders[k] & can) != orders[k]) {
+                printf("%s: out-of-order queue skipped: the device has none\n", devices[d].id);
+                continue;
+            }
+            caller owner = caller_make(devices[d].id, orders[k]);
+            test(&owner, devices[d].id);
+            caller_release(&owner);
+            tested++;
+        }
+    }
+    if (tested == 0)
+        printf("skipped: no OpenCL device among those to test\n");
+}
+
+/* ---- Buffers in place ---- */
+
+static void in_place_on(caller *owner, const char *device)
+{
+    static const array_order orders[] = { ORDER_C, ORDER_OFFSET, ORDER_TIME_FIRST, ORDER_REVERSED };
+    ratecl_context *context = adopt(owner);
+    for (size_t k = 0; k < COUNT(orders); k++) {
+        problem given = make_problem(k % 2 ? RATECL_F32 : RATECL_U8, orders[k], 41);
+        ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+        const ratecl_cl_inputs inputs = upload(owner, &given);
+        for (int again = 0; again < 2; again++) {
+            ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
+            wait_and_check(plan, &given, device);
+        }
+        release_buffers(&inputs);
+        ratecl_plan_release(plan);
+        problem_free(&given);
+    }
+    ratecl_context_release(context);
+}
+
+START_TEST(in_place)
+{
+    on_each(in_place_on);
+}
+END_TEST
+
+/* Host memory on the caller's queue gives the bits that the buffers give. */
+static void host_memory_on(caller *owner, const char *device)
+{
+    ratecl_context *context = adopt(owner);
+    problem given = make_problem(RATECL_F32, ORDER_C, 43);
+    outcome got = problem_evaluate(&given, context, 0, given.term_count);
+    problem_check(&given, &got, 0, device);
+
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    const ratecl_cl_inputs inputs = upload(owner, &given);
+    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
+    double *values = suite_allocate(got.value_count * sizeof *values);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.values = values;
+    outputs.value_count = got.value_count;
+    ASSERT_OK(ratecl_cl_wait(plan, &outputs));
+    ck_assert_mem_eq(values, got.values, got.value_count * sizeof *values);
+    free(values);
+    release_buffers(&inputs);
+    ratecl_plan_release(plan);
+    outcome_free(&got);
+    problem_free(&given);
+    ratecl_context_release(context);
+}
+
+START_TEST(host_memory)
+{
+    on_each(host_memory_on);
+}
+END_TEST
+
+/* ---- Events ---- */
+
+static cl_int state_of(cl_event event)
+{
+    cl_int state = 0;
+    ASSERT_CL(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL));
+    return state;
+}
+
+/* The states are written only after a user event, and the evaluation waits for that write. The call returns
+ * before, the event is complete after. */
+static void events_on(caller *owner, const char *device)
+{
+    ratecl_context *context = adopt(owner);
+    problem given = make_problem(RATECL_F32, ORDER_C, 47);
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    ratecl_cl_inputs inputs = upload(owner, &given);
+    const array *states = &given.inputs[STATES];
+    ASSERT_CL(clReleaseMemObject(inputs.states));
+    inputs.states = buffer_of(owner, NULL, states->bytes);
+
+    cl_int code;
+    cl_event gate = clCreateUserEvent(owner->context, &code), written = NULL, done = NULL;
+    ASSERT_CL(code);
+    /* Oclgrind flushes in the caller's thread and never returns while a user event is open. */
+    ratecl_device_info info = { .size = sizeof info };
+    ASSERT_OK(ratecl_context_device(context, &info));
+    const bool can_gate = !strstr(info.name, "Oclgrind");
+    if (!can_gate) {
+        printf("%s: the open user event is skipped: Oclgrind hangs on it\n", device);
+        ASSERT_CL(clSetUserEventStatus(gate, CL_COMPLETE));
+    }
+    ASSERT_CL(clEnqueueWriteBuffer(owner->queue, inputs.states, CL_FALSE, 0, states->bytes, states->memory, 1,
+                                   &gate, &written));
+    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 1, &written, &done));
+    ck_assert_ptr_nonnull(done);
+    if (can_gate) {
+        ck_assert_int_ne(state_of(done), CL_COMPLETE);
+        ASSERT_CL(clSetUserEventStatus(gate, CL_COMPLETE));
+    }
+    ASSERT_CL(clWaitForEvents(1, &done));
+    ck_assert_int_eq(state_of(done), CL_COMPLETE);
+    wait_and_check(plan, &given, device);
+
+    ASSERT_CL(clReleaseEvent(gate));
+    ASSERT_CL(clReleaseEvent(written));
+    ASSERT_CL(clReleaseEvent(done));
+    release_buffers(&inputs);
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ratecl_context_release(context);
+}
+
+START_TEST(events)
+{
+    on_each(events_on);
+}
+END_TEST
+
+/* ---- The caller's buffer of values ---- */
+
+static void values_buffer_on(caller *owner, const char *device)
+{
+    enum { ZONE = 8 };
+    ratecl_context *context = adopt(owner);
+    problem given = make_problem(RATECL_F32, ORDER_C, 53);
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    const ratecl_cl_inputs inputs = upload(owner, &given);
+    const size_t count = ratecl_plan_value_count(plan) + 1;
+    float *zeros = suite_allocate((count + ZONE) * sizeof *zeros);
+    cl_mem values = buffer_of(owner, NULL, (count + ZONE) * sizeof(float));
+    cl_mem small = buffer_of(owner, NULL, (count - 1) * sizeof(float));
+    for (size_t k = 0; k < count + ZONE; k++)
+        zeros[k] = -12345;
+    ASSERT_CL(clEnqueueWriteBuffer(owner->queue, values, CL_TRUE, 0, (count + ZONE) * sizeof *zeros, zeros, 0,
+                                   NULL, NULL));
+
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &inputs, small, 0, NULL, NULL), "values", "expected");
+    cl_event done = NULL;
+    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, values, 0, NULL, &done));
+    float *got = suite_allocate((count + ZONE) * sizeof *got);
+    ASSERT_CL(clEnqueueReadBuffer(owner->queue, values, CL_TRUE, 0, (count + ZONE) * sizeof *got, got, 1,
+                                  &done, NULL));
+    double total = 0, magnitude = 0;
+    for (size_t k = 0; k < given.term_count; k++) {
+        for (size_t v = given.first[k]; v < given.first[k + 1]; v++)
+            ck_assert_msg(fabs((double)got[v] - given.values[v]) <=
+                              given.tolerances[v] + 0x1p-24 * fabs(given.values[v]),
+                          "%s: %s [%zu]: %.9g, expected %.9g", device, given.texts[k], v, (double)got[v],
+                          given.values[v]);
+        if (given.terms[k].reduction != RATECL_REDUCTION_NONE) {
+            total += given.terms[k].weight * given.values[given.first[k]];
+            magnitude += fabs(given.terms[k].weight * given.values[given.first[k]]);
+        }
+    }
+    ck_assert_double_eq_tol((double)got[count - 1], total, 1e-5 * magnitude);
+    ck_assert_mem_eq(got + count, zeros + count, ZONE * sizeof *got);
+    wait_and_check(plan, &given, device);
+
+    free(got);
+    free(zeros);
+    ASSERT_CL(clReleaseEvent(done));
+    ASSERT_CL(clReleaseMemObject(small));
+    ASSERT_CL(clReleaseMemObject(values));
+    release_buffers(&inputs);
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ratecl_context_release(context);
+}
+
+START_TEST(values_buffer)
+{
+    on_each(values_buffer_on);
+}
+END_TEST
+
+/* ---- Several at once ---- */
+
+static void in_flight_on(caller *owner, const char *device)
+{
+    ratecl_context *context = adopt(owner);
+    problem first = make_problem(RATECL_F32, ORDER_C, 59), second = make_problem(RATECL_F32, ORDER_C, 61);
+    ratecl_plan *plan = problem_plan(&first, context, 0, first.term_count);
+    ratecl_plan *other = problem_plan(&first, context, 0, first.term_count);
+    const ratecl_cl_inputs from_first = upload(owner, &first), from_second = upload(owner, &second);
+
+    /* One plan twice: the second one's results. Another plan between them keeps its own. */
+    ASSERT_OK(ratecl_cl_enqueue(plan, &from_first, NULL, 0, NULL, NULL));
+    ASSERT_OK(ratecl_cl_enqueue(other, &from_first, NULL, 0, NULL, NULL));
+    ASSERT_OK(ratecl_cl_enqueue(plan, &from_second, NULL, 0, NULL, NULL));
+    wait_and_check(plan, &second, device);
+    wait_and_check(other, &first, device);
+
+    ratecl_plan_release(plan);
+    ratecl_plan_release(other);
+    release_buffers(&from_first);
+    release_buffers(&from_second);
+    problem_free(&first);
+    problem_free(&second);
+    ratecl_context_release(context);
+}
+
+START_TEST(two_in_flight)
+{
+    on_each(in_flight_on);
+}
+END_TEST
+
+/* ---- Ownership ---- */
+
+static cl_uint references(cl_context context)
+{
+    cl_uint count = 0;
+    ASSERT_CL(clGetContextInfo(context, CL_CONTEXT_REFERENCE_COUNT, sizeof count, &count, NULL));
+    return count;
+}
+
+/* A driver's own threads may let go of finished commands a little later: wait up to a second. */
+static cl_uint references_left(cl_context context, cl_uint expected)
+{
+    const struct timespec pause = { 0, 10 * 1000 * 1000 };
+    for (int k = 0; k < 100 && references(context) != expected; k++)
+        nanosleep(&pause, NULL);
+    return references(context);
+}
+
+/* Everything the caller holds is released as early as it may be; a plan outlives its context; in the end the
+ * caller's context has the references that it began with. */
+static void ownership_on(caller *owner, const char *device)
+{
+    const cl_uint before = references(owner->context);
+    problem given = make_problem(RATECL_F32, ORDER_C, 67);
+    cl_int code;
+    caller brief = *owner;
+    brief.queue = clCreateCommandQueue(owner->context, owner->device, 0, &code);
+    ASSERT_CL(code);
+    ratecl_context *context = adopt(&brief);
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    const ratecl_cl_inputs inputs = upload(&brief, &given);
+    ASSERT_CL(clReleaseCommandQueue(brief.queue));
+    ratecl_context_release(context);
+    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
+    release_buffers(&inputs);
+    wait_and_check(plan, &given, device);
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ck_assert_uint_eq(references_left(owner->context, before), before);
+}
+
+START_TEST(ownership)
+{
+    on_each(ownership_on);
+}
+END_TEST
+
+/* ---- Refusals ---- */
+
+static void refusals_on(caller *owner, const char *device)
+{
+    caller stranger = caller_make(device, 0);
+    ratecl_context *context = NULL, *created = NULL;
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    options.device = "cpu";
+    ASSERT_REFUSED(ratecl_cl_context_create(NULL, owner->device, owner->queue, NULL, &created), "context",
+                   "NULL");
+    ASSERT_REFUSED(ratecl_cl_context_create(owner->context, NULL, owner->queue, NULL, &created), "device",
+                   "NULL");
+    ASSERT_REFUSED(ratecl_cl_context_create(owner->context, owner->device, NULL, NULL, &created), "queue",
+                   "NULL");
+    ASSERT_REFUSED(ratecl_cl_context_create(owner->context, owner->device, owner->queue, NULL, NULL),
+                   "created", "NULL");
+    ASSERT_REFUSED(ratecl_cl_context_create(owner->context, owner->device, stranger.queue, NULL, &created),
+                   "queue", "context");
+    ASSERT_REFUSED(ratecl_cl_context_create(owner->context, owner->device, owner->queue, &options, &created),
+                   "device", "cpu", "NULL");
+    ck_assert_ptr_null(created);
+
+    problem given = make_problem(RATECL_F32, ORDER_C, 71);
+    context = adopt(owner);
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    ASSERT_REFUSED(ratecl_cl_wait(plan, &outputs), "enqueue");
+    ASSERT_REFUSED(ratecl_cl_wait(NULL, &outputs), "plan", "NULL");
+
+    const ratecl_cl_inputs good = upload(owner, &given), foreign = upload(&stranger, &given);
+    cl_mem short_states = buffer_of(owner, NULL, given.inputs[STATES].bytes - 1);
+    cl_mem foreign_values = buffer_of(&stranger, NULL, 1 << 16);
+    cl_int code;
+    cl_event foreign_event = clCreateUserEvent(stranger.context, &code);
+    ASSERT_CL(code);
+    struct {
+        ratecl_cl_inputs inputs;
+        const char *name, *reason;
+    } bad[] = {
+        { good, "states", "NULL" },     { good, "reference", "NULL" },       { good, "weights", "NULL" },
+        { good, "states", "context" },  { good, "reference", "context" },    { good, "weights", "context" },
+        { good, "states", "at least" }, { good, "inputs.size", "expected" },
+    };
+    bad[0].inputs.states = bad[1].inputs.reference = bad[2].inputs.weights = NULL;
+    bad[3].inputs.states = foreign.states;
+    bad[4].inputs.reference = foreign.reference;
+    bad[5].inputs.weights = foreign.weights;
+    bad[6].inputs.states = short_states;
+    bad[7].inputs.size = 0;
+    cl_event event = NULL;
+    for (size_t k = 0; k < COUNT(bad); k++)
+        ASSERT_REFUSED(ratecl_cl_enqueue(plan, &bad[k].inputs, NULL, 0, NULL, &event), bad[k].name,
+                       bad[k].reason);
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, foreign_values, 0, NULL, &event), "values", "context");
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, NULL, 1, NULL, &event), "wait_list", "NULL");
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, NULL, 1, &foreign_event, &event), "wait_list", "context");
+    ASSERT_REFUSED(ratecl_cl_enqueue(NULL, &good, NULL, 0, NULL, &event), "plan", "NULL");
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, NULL, NULL, 0, NULL, &event), "inputs", "NULL");
+    ck_assert_ptr_null(event);
+
+    /* Nothing was enqueued by any of them, and the plan is as good as before. */
+    ASSERT_REFUSED(ratecl_cl_wait(plan, &outputs), "enqueue");
+    ASSERT_OK(ratecl_cl_enqueue(plan, &good, NULL, 0, NULL, NULL));
+    double value = 0;
+    outputs.values = &value;
+    outputs.value_count = 1;
+    ASSERT_REFUSED(ratecl_cl_wait(plan, &outputs), "value_count", "1");
+    ck_assert_double_eq(value, 0);
+    wait_and_check(plan, &given, device);
+
+    ASSERT_CL(clReleaseEvent(foreign_event));
+    ASSERT_CL(clReleaseMemObject(foreign_values));
+    ASSERT_CL(clReleaseMemObject(short_states));
+    release_buffers(&good);
+    release_buffers(&foreign);
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ratecl_context_release(context);
+    caller_release(&stranger);
+}
+
+START_TEST(refusals)
+{
+    on_each(refusals_on);
+}
+END_TEST
+
+/* A plan of the CPU path has no queue. */
+START_TEST(plan_without_opencl)
+{
+    ratecl_context *context = suite_context("cpu");
+    problem given = make_problem(RATECL_F32, ORDER_C, 73);
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    const ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
+    const ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL), "plan", "OpenCL");
+    ASSERT_REFUSED(ratecl_cl_wait(plan, &outputs), "plan", "OpenCL");
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ratecl_context_release(context);
+}
+END_TEST
+
+/* ---- Domain ---- */
+
+/* The diagnosis reads the caller's buffer. */
+static void domain_on(caller *owner, const char *device)
+{
+    ratecl_context *context = adopt(owner);
+    problem given = make_problem(RATECL_F32, ORDER_TIME_FIRST, 79);
+    ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+    const ratecl_cl_inputs good = upload(owner, &given);
+    const array *states = &given.inputs[STATES];
+    array_store(RATECL_F32, (char *)states->memory + array_place(&states->layout, 1, 2, 3), (double)NAN);
+    const ratecl_cl_inputs bad = upload(owner, &given);
+
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    ASSERT_OK(ratecl_cl_enqueue(plan, &bad, NULL, 0, NULL, NULL));
+    ASSERT_FAILS(ratecl_cl_wait(plan, &outputs), RATECL_ERROR_DOMAIN, "states", "1 of ", "[1,2,3]");
+    ASSERT_OK(ratecl_cl_enqueue(plan, &good, NULL, 0, NULL, NULL));
+    wait_and_check(plan, &given, device);
+    release_buffers(&good);
+    release_buffers(&bad);
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ratecl_context_release(context);
+}
+
+START_TEST(domain)
+{
+    on_each(domain_on);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = { in_place,      host_memory,         events,
+                                   values_buffer, two_in_flight,       ownership,
+                                   refusals,      plan_without_opencl, domain };
+    return suite_run("interop", tests, COUNT(tests));
+}

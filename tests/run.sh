@@ -1,0 +1,120 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Install what the tests need, build every configuration in build-test/, and run the tests on every OpenCL
+# implementation that Debian has. The last line counts test programs over all stages, a build as one; the exit
+# status is 0 when none failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+sh examples/install.sh gcc libc6-dev binutils meson ninja-build pkg-config python3 check \
+    ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd oclgrind mesa-opencl-icd || exit 1
+
+mkdir -p build-test
+export POCL_CACHE_DIR="$PWD/build-test/pocl"
+results=$PWD/build-test/results
+: >"$results"
+
+# The functions below run in subshells, so that stages can run side by side.
+
+# report NAME START LOG PASSED FAILED SKIPPED: one line, and the log where something failed.
+report() (
+    echo "$4 $5 $6" >>"$results"
+    printf '%-32s %4d s   %2d passed, %d failed, %d skipped\n' "$1" $(($(date +%s) - $2)) "$4" "$5" "$6"
+    [ "$5" -eq 0 ] || tail -n 200 "$3"
+)
+
+# build FOLDER CC [OPTION...]: configure and compile; a warning is an error.
+build() (
+    name=$1 folder=build-test/$1 compiler=$2 log=build-test/$1.log start=$(date +%s)
+    shift 2
+    [ -f "$folder/build.ninja" ] && set -- --reconfigure "$@"
+    if CC=$compiler meson setup "$folder" -Dwerror=true "$@" >"$log" 2>&1 &&
+        meson compile -C "$folder" >>"$log" 2>&1; then
+        report "build $name" "$start" "$log" 1 0 0
+    else
+        report "build $name" "$start" "$log" 0 1 0
+    fi
+)
+
+# stage NAME FOLDER [VARIABLE=VALUE...] meson test [ARGUMENT...]: run test programs of a build.
+stage() (
+    name=$1 folder=build-test/$2 base=$(echo "$1" | tr -cs '[:alnum:]\n' -) start=$(date +%s)
+    log=$PWD/build-test/$base.log
+    shift 2
+    (cd "$folder" && env "$@" --no-rebuild --print-errorlogs --logbase "$base") >"$log" 2>&1
+    status=$?
+    # shellcheck disable=SC2046 # three numbers
+    set -- $(awk '/^Ok:/ { ok = $2 } /^(Fail|Unexpected Pass|Timeout):/ { bad += $NF } /^Skipped:/ { no = $2 }
+        END { print ok + 0, bad + 0, no + 0 }' "$log")
+    # A run that ended before it could count, or found nothing to run.
+    [ "$2" -gt 0 ] || { [ "$status" -eq 0 ] && [ $(($1 + $3)) -gt 0 ]; } || set -- "$1" 1 "$3"
+    report "$name" "$start" "$log" "$@"
+)
+
+# Whatever the simulator reports is a failure, even where the numbers came out right.
+check_simulator_log() (
+    full=build-test/default/meson-logs/Oclgrind-oclgrind.txt log=build-test/reports.log start=$(date +%s)
+    if [ ! -f "$full" ]; then
+        echo "there is no $full" >"$log"
+    else
+        grep -E -B 1 -A 6 '^[[:space:]]+Kernel: |^Oclgrind( -|:)' "$full" >"$log"
+    fi
+    if [ -s "$log" ]; then
+        report 'Oclgrind reports' "$start" "$log" 0 1 0
+    else
+        report 'Oclgrind reports nothing' "$start" "$log" 1 0 0
+    fi
+)
+
+on_device='values domain guards interop threads recordings'
+in_simulator='values domain interop'
+pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Portable'
+rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe'
+no_opencl=OCL_ICD_VENDORS=/nonexistent
+
+# The simulator and the software rasteriser use one core each and take longest.
+# shellcheck disable=SC2086 # lists of words
+slow_stages() {
+    stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
+        meson test -t 8 $on_device
+    rm -f build-test/default/meson-logs/Oclgrind-oclgrind.txt
+    stage 'Oclgrind' default RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small \
+        meson test -t 8 --wrapper 'oclgrind --data-races --uninitialized --check-api' $in_simulator
+    check_simulator_log
+}
+
+# shellcheck disable=SC2086 # lists of words
+fast_stages() {
+    stage 'every device' default meson test -t 4
+    for size in 1 16; do
+        stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size \
+            meson test -t 4 $on_device
+    done
+
+    build no-opencl gcc -Dopencl=disabled
+    stage 'without OpenCL' no-opencl meson test -t 4
+
+    build address gcc -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
+    stage 'sanitised, CPU path' address $no_opencl CFLAGS=-fsanitize=address,undefined meson test -t 4
+    stage 'sanitised, PoCL' address $pocl RATECL_TEST_SIZE=small meson test -t 4 $on_device
+
+    build thread gcc -Db_sanitize=thread -Dbuildtype=debugoptimized -Dopencl=disabled -Dopenmp=disabled
+    stage 'data races, CPU path' thread meson test -t 4 threads
+
+    if command -v clang >/dev/null; then
+        build clang clang -Dopenmp=auto
+    else
+        report 'build clang: no clang here' "$(date +%s)" /dev/null 0 0 1
+    fi
+}
+
+build default gcc
+slow_stages &
+fast_stages
+wait
+
+awk '{ passed += $1; failed += $2; skipped += $3 }
+    END { printf "%d passed, %d failed", passed, failed
+          if (skipped) printf ", %d skipped", skipped
+          print ""
+          exit (failed > 0) }' "$results"
