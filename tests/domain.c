@@ -219,7 +219,8 @@ END_TEST
 /* How many neurons were skipped, in each term; with reg = 0 reduction none gives them 0, and no other one. */
 START_TEST(skipped_neurons)
 {
-    static const char *const texts[] = { "population_kl:degenerate=skip", "firing_rate",
+    static const char *const texts[] = { "population_kl:degenerate=skip",
+                                         "firing_rate",
                                          "population_kl:degenerate=skip,reduction=none,reg=0",
                                          "population_kl:degenerate=skip,var_floor=0.01",
                                          "population_kl:degenerate=skip,reduction=none,reg=0.5",

@@ -47,10 +47,12 @@ static ratecl_status check_events(const rc_cl_plan *plan, cl_uint count, const c
                        list ? "given" : "NULL", (unsigned)count);
     for (cl_uint k = 0; k < count; ++k) {
         cl_context context = NULL;
-        if (!list[k] || clGetEventInfo(list[k], CL_EVENT_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS ||
+        if (!list[k] ||
+            clGetEventInfo(list[k], CL_EVENT_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS ||
             context != plan->context->context)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "wait_list[%u] is %p: expected an event of the plan's OpenCL context",
-                           (unsigned)k, (void *)list[k]);
+            return rc_fail(RATECL_ERROR_ARGUMENT,
+                           "wait_list[%u] is %p: expected an event of the plan's OpenCL context", (unsigned)k,
+                           (void *)list[k]);
     }
     return RATECL_OK;
 }

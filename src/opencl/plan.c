@@ -167,7 +167,8 @@ typedef struct sweep_wants {
 static int64_t block_rows_for(const rc_cl_plan *plan, int64_t R, int64_t tiles)
 {
     const int64_t most = plan->tuning.sweep_rows, units = plan->context->limits.compute_units;
-    const int64_t wanted = ceil_div(R * tiles, units * (plan->context->limits.kind == RATECL_DEVICE_CPU ? 8 : 32));
+    const int64_t wanted =
+        ceil_div(R * tiles, units * (plan->context->limits.kind == RATECL_DEVICE_CPU ? 8 : 32));
     const int64_t least = most < 64 ? most : 64;
     return wanted < least ? least : wanted > most ? most : wanted;
 }

@@ -23,15 +23,15 @@ static const rc_tuning wide = {
     .chunk_steps = 512,
 };
 
-/* Small kernels, for devices on which compiling takes longer than running. */
+/* Small kernels and few lanes, for devices that interpret kernels or take longer to compile than to run them. */
 static const rc_tuning brief = {
-    .sweep_lanes = 64,
+    .sweep_lanes = 16,
     .sweep_vector = 2,
     .sweep_vectors = 1,
     .sweep_step = 1,
     .sweep_rows = 1024,
-    .merge_lanes = 64,
-    .tile_lanes = 64,
+    .merge_lanes = 16,
+    .tile_lanes = 16,
     .tile_vector = 2,
     .tile = 32,
     .across = 2,
@@ -140,7 +140,9 @@ static ratecl_status override(rc_tuning *tuning, const char *text)
 ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, rc_tuning *tuning)
 {
     const size_t real_bytes = precision == RATECL_PRECISION_F64 ? 8 : 4;
-    *tuning = limits->kind == RATECL_DEVICE_CPU ? lone : limits->kind == RATECL_DEVICE_SOFTWARE ? brief : wide;
+    *tuning = limits->kind == RATECL_DEVICE_CPU        ? lone
+              : limits->kind == RATECL_DEVICE_SOFTWARE ? brief
+                                                       : wide;
     if (limits->kind == RATECL_DEVICE_CPU) {
         const size_t native = limits->vector_bytes / real_bytes;
         const int32_t vector = native < 2 ? 2 : power_of_two(native < 16 ? native : 16);
@@ -155,8 +157,8 @@ ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision 
     tuning->sweep_lanes = at_most(tuning->sweep_lanes, lanes);
     tuning->merge_lanes = at_most(tuning->merge_lanes, lanes);
     tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
-    /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and a little
-       for sums, within the local memory. */
+    /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and a
+       little for sums, within the local memory. */
     while (tuning->depth > 4 &&
            (size_t)(4 * tuning->depth * tuning->tile + 20 * tuning->tile) * real_bytes > limits->local_bytes)
         tuning->depth /= 2;
