@@ -83,7 +83,7 @@ static size_t find_device(const ratecl_device_info *list, size_t count, const ch
     if (strncmp(name, "opencl", 6) != 0 || (name[6] != '\0' && name[6] != ':'))
         return count;
     const char *text = name[6] ? name + 7 : "";
-    size_t found = opencl_count;
+    size_t found;
     if (*text == '\0') {
         found = best_of(list, opencl_count);
     } else if (is_number_pair(text)) {
@@ -105,16 +105,16 @@ static const char *environment_device(void)
 
 static ratecl_status no_device(const ratecl_device_info *list, size_t count, const char *name)
 {
-    rc_fail(RATECL_ERROR_NO_DEVICE,
-            "no device is \"%s\": expected cpu, opencl, opencl:TEXT or opencl:PLATFORM.DEVICE; found", name);
+    rc_message("no device is \"%s\": expected cpu, opencl, opencl:TEXT or opencl:PLATFORM.DEVICE; found",
+               name);
     for (size_t k = 0; k < count; ++k) {
         char line[400];
         snprintf(line, sizeof line, "%s %s (%s, %s)", k ? "," : "", list[k].id, list[k].name,
                  list[k].platform);
-        rc_fail_append(line);
+        rc_message_append(line);
     }
 #ifndef RATECL_WITH_OPENCL
-    rc_fail_append("; this build has no OpenCL");
+    rc_message_append("; this build has no OpenCL");
 #endif
     return RATECL_ERROR_NO_DEVICE;
 }

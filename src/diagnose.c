@@ -88,11 +88,10 @@ static bool diagnose_variances(const input *states, const input *reference)
     }
     if (either == 0)
         return false;
-    rc_fail(RATECL_ERROR_DOMAIN,
-            "population_kl: %" PRId64 " of %" PRId64 " neurons have no variance (states: %" PRId64
-            ", reference: %" PRId64 "), the first at [0,0,%" PRId64
-            "] of %s; var_floor or degenerate=skip allow them",
-            either, N, in_states, in_reference, first, first_in_states ? "states" : "reference");
+    rc_message("population_kl: %" PRId64 " of %" PRId64 " neurons have no variance (states: %" PRId64
+               ", reference: %" PRId64 "), the first at [0,0,%" PRId64
+               "] of %s; var_floor or degenerate=skip allow them",
+               either, N, in_states, in_reference, first, first_in_states ? "states" : "reference");
     return true;
 }
 
@@ -110,10 +109,9 @@ static bool diagnose_mean_rate(const input *states)
             }
     if (fabs(sum) > 1e-6 * magnitude)
         return false;
-    rc_fail(RATECL_ERROR_DOMAIN,
-            "firing_rate_dist: states: the mean of all %" PRId64
-            " elements, the first at [0,0,0], is 0: expected another one, since cv divides by it",
-            shape[0] * shape[1] * shape[2]);
+    rc_message("firing_rate_dist: states: the mean of all %" PRId64
+               " elements, the first at [0,0,0], is 0: expected another one, since cv divides by it",
+               shape[0] * shape[1] * shape[2]);
     return true;
 }
 

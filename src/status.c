@@ -34,21 +34,15 @@ const char *ratecl_status_name(ratecl_status status)
     return index < sizeof names / sizeof *names ? names[index] : "unknown status";
 }
 
-ratecl_status rc_fail(ratecl_status status, const char *format, ...)
+void rc_message(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(last_error, sizeof last_error, format, arguments);
     va_end(arguments);
-    return status;
 }
 
-ratecl_status rc_fail_memory(size_t bytes)
-{
-    return rc_fail(RATECL_ERROR_MEMORY, "%zu bytes of host memory could not be had", bytes);
-}
-
-void rc_fail_append(const char *text)
+void rc_message_append(const char *text)
 {
     const size_t used = strlen(last_error);
     snprintf(last_error + used, sizeof last_error - used, "%s", text);

@@ -4,14 +4,16 @@
 
 #include <ratecl/ratecl.h>
 
-/* Set the calling thread's message, and give `status` back: `return rc_fail(...)`. */
-ratecl_status rc_fail(ratecl_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Set the calling thread's message. */
+void rc_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void rc_message_append(const char *text);
+
+/* Set the message and give `status`: `return rc_fail(...)`. */
+#define rc_fail(status, ...) (rc_message(__VA_ARGS__), (status))
 
 /* The same, when an allocation of so many bytes failed. */
-ratecl_status rc_fail_memory(size_t bytes);
-
-/* Append to the message that is there. */
-void rc_fail_append(const char *text);
+#define rc_fail_memory(bytes) \
+    rc_fail(RATECL_ERROR_MEMORY, "%zu bytes of host memory could not be had", (size_t)(bytes))
 
 /* Hand a failure up. */
 #define RC_TRY(call)                             \

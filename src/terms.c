@@ -201,21 +201,20 @@ static int word(const char *text, const char *ends)
 
 static ratecl_status unknown_criterion(const char *text)
 {
-    rc_fail(RATECL_ERROR_ARGUMENT, "term \"%s\": unknown criterion \"%.*s\": expected", text, word(text, ":"),
-            text);
+    rc_message("term \"%s\": unknown criterion \"%.*s\": expected", text, word(text, ":"), text);
     for (int k = 1; k < CRITERION_END; ++k) {
-        rc_fail_append(k == 1 ? " " : k + 1 == CRITERION_END ? " or " : ", ");
-        rc_fail_append(criteria[k].name);
+        rc_message_append(k == 1 ? " " : k + 1 == CRITERION_END ? " or " : ", ");
+        rc_message_append(criteria[k].name);
     }
     return RATECL_ERROR_ARGUMENT;
 }
 
 static ratecl_status unknown_key(const char *text, const char *key, const term_field *parameters)
 {
-    rc_fail(RATECL_ERROR_ARGUMENT, "term \"%s\": unknown key \"%.*s\": expected", text, word(key, "=,"), key);
+    rc_message("term \"%s\": unknown key \"%.*s\": expected", text, word(key, "=,"), key);
     for (const term_field *p = parameters; p->name; ++p) {
-        rc_fail_append(p == parameters ? " " : p[1].name ? ", " : " or ");
-        rc_fail_append(p->name);
+        rc_message_append(p == parameters ? " " : p[1].name ? ", " : " or ");
+        rc_message_append(p->name);
     }
     return RATECL_ERROR_ARGUMENT;
 }

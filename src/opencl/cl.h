@@ -17,7 +17,15 @@
         if (code_ != CL_SUCCESS)             \
             return rc_cl_fail(#call, code_); \
     } while (0)
-ratecl_status rc_cl_fail(const char *call, cl_int code);
+#define rc_cl_fail(call, code) (rc_cl_message((call), (code)), rc_cl_status(code))
+void rc_cl_message(const char *call, cl_int code);
+
+static inline ratecl_status rc_cl_status(cl_int code)
+{
+    const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ||
+                        code == CL_OUT_OF_RESOURCES || code == CL_INVALID_BUFFER_SIZE;
+    return memory ? RATECL_ERROR_MEMORY : RATECL_ERROR_DEVICE;
+}
 
 typedef struct rc_cl_context {
     cl_context context;

@@ -49,16 +49,13 @@ static const code_name code_names[] = {
     CODE(CL_INVALID_GLOBAL_WORK_SIZE),
 };
 
-ratecl_status rc_cl_fail(const char *call, cl_int code)
+void rc_cl_message(const char *call, cl_int code)
 {
     const char *name = "";
     for (size_t k = 0; k < sizeof code_names / sizeof *code_names; ++k)
         if (code_names[k].code == code)
             name = code_names[k].name;
-    const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ||
-                        code == CL_OUT_OF_RESOURCES || code == CL_INVALID_BUFFER_SIZE;
-    return rc_fail(memory ? RATECL_ERROR_MEMORY : RATECL_ERROR_DEVICE, "%.*s failed: %s (%d)",
-                   (int)strcspn(call, "("), call, name, (int)code);
+    rc_message("%.*s failed: %s (%d)", (int)strcspn(call, "("), call, name, (int)code);
 }
 
 static bool mentions(const char *text, const char *word)

@@ -112,7 +112,7 @@ static void pack_rows(const rc_view *view, const char *host, int64_t first, int6
 static ratecl_status stage_rows(chain *c, const rc_view *view, const rc_cl_source *source, int64_t first,
                                 int64_t end)
 {
-    const cl_command_queue queue = c->plan->context->queue;
+    cl_command_queue queue = c->plan->context->queue;
     const size_t bytes = (size_t)((end - first) * view->shape[2]) * rc_element_bytes(view->element);
     cl_int code;
     cl_event event;
@@ -255,7 +255,7 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
     } else if (plan->context->shares_host_memory) {
         cl_int code;
         source->memory = clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes,
-                                        (void *)(uintptr_t)host, &code);
+                                        (void *)host, &code);
         return source->memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
     } else {
         RC_TRY(staging_of(plan, k, bytes));

@@ -144,7 +144,7 @@ ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given
 static ratecl_status diagnose(const ratecl_plan *plan)
 {
     const rc_cl_plan *state = plan->state;
-    const cl_command_queue queue = state->context->queue;
+    cl_command_queue queue = state->context->queue;
     void *mapped[RC_INPUT_COUNT] = { NULL };
     ratecl_status status = RATECL_OK;
     for (int k = 0; k < RC_INPUT_COUNT && status == RATECL_OK; ++k) {

@@ -64,7 +64,7 @@ static ratecl_status scratch(builder *b, int64_t count, size_t bytes, const void
     cl_int code;
     const cl_mem_flags flags = content ? CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR : CL_MEM_READ_WRITE;
     *buffer = clCreateBuffer(plan->context->context, flags, (size_t)(count > 0 ? count : 1) * bytes,
-                             (void *)(uintptr_t)content, &code);
+                             (void *)content, &code);
     if (!*buffer)
         return rc_cl_fail("clCreateBuffer", code);
     plan->buffers[plan->buffer_count++] = *buffer;
@@ -491,8 +491,8 @@ static ratecl_status add_finish(builder *b)
     const cl_int terms = (cl_int)spec->term_count;
     const cl_int has_moments = spec->moments, has_reference = spec->uses[RC_REFERENCE];
     const cl_long value_count = (cl_long)spec->value_count, N = spec->inputs[RC_STATES].shape[2];
-    const cl_mem statistics = b->statistics ? b->statistics : b->sums;
-    const cl_mem reference = b->reference_statistics ? b->reference_statistics : statistics;
+    cl_mem statistics = b->statistics ? b->statistics : b->sums;
+    cl_mem reference = b->reference_statistics ? b->reference_statistics : statistics;
     rc_cl_step *step;
     RC_TRY(add_launch(b, "finish", 1, &step));
     return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(integers), ARGUMENT(reals), ARGUMENT(terms),

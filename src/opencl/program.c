@@ -66,7 +66,7 @@ static void append_build_log(const rc_cl_context *context, cl_program program)
     if (log && clGetProgramBuildInfo(program, context->device, CL_PROGRAM_BUILD_LOG, bytes, log, NULL) ==
                    CL_SUCCESS) {
         log[bytes] = '\0';
-        rc_fail_append(log);
+        rc_message_append(log);
     }
     free(log);
 }
@@ -75,15 +75,14 @@ static ratecl_status compile(const rc_cl_context *context, const char *const tex
                              const char *options, cl_program *program)
 {
     cl_int code;
-    char *copies[2] = { (char *)(uintptr_t)texts[0], (char *)(uintptr_t)texts[1] };
-    *program = clCreateProgramWithSource(context->context, 2, (const char **)copies, NULL, &code);
+    const char *sources[2] = { texts[0], texts[1] }; /* OpenCL wants them in an array that is not const */
+    *program = clCreateProgramWithSource(context->context, 2, sources, NULL, &code);
     if (!*program)
         return rc_cl_fail("clCreateProgramWithSource", code);
     code = clBuildProgram(*program, 1, &context->device, options, NULL, NULL);
     if (code == CL_SUCCESS)
         return RATECL_OK;
-    rc_fail(RATECL_ERROR_BUILD, "%s did not compile (clBuildProgram gives %d) with %s:\n", file, (int)code,
-            options);
+    rc_message("%s did not compile (clBuildProgram gives %d) with %s:\n", file, (int)code, options);
     append_build_log(context, *program);
     clReleaseProgram(*program);
     return RATECL_ERROR_BUILD;
@@ -123,7 +122,7 @@ static ratecl_status find_or_build(rc_cl_context *context, const char *file, con
         free(copy);
         return status;
     }
-    strcpy(copy, key);
+    memcpy(copy, key, strlen(key) + 1);
     *made = (rc_cl_program){ context->programs, copy, *program };
     context->programs = made;
     *is_new = true;

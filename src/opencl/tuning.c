@@ -23,7 +23,8 @@ static const rc_tuning wide = {
     .chunk_steps = 512,
 };
 
-/* Small kernels and few lanes, for devices that interpret kernels or take longer to compile than to run them. */
+/* Small kernels and few lanes, for devices that interpret kernels or take longer to compile than to run them.
+ */
 static const rc_tuning brief = {
     .sweep_lanes = 16,
     .sweep_vector = 2,
