@@ -11,60 +11,68 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 merge_moments(global const real *restrict moments, long N, long R, long block_rows, long blocks,
               global real *restrict statistics)
 {
-    const long i = (long)get_group_id(0) * LANES + get_local_id(0);
-    if (i >= N)
+    const long i = ((long)get_group_id(0) * LANES + get_local_id(0)) * VECTOR, some = N - i;
+    if (some <= 0)
         return;
-    global const real *shift = moments + i, *delta = shift + N, *spread = delta + N;
-    const long stride = 3 * N;
     const real whole = (real)block_rows / (real)R;
     const real last = (real)(R - (blocks - 1) * block_rows) / (real)R;
+    const realv first_shift = load_reals(moments, i, some);
 
-    sum mean = (sum)(0);
-    for (long g = 0; g < blocks; ++g)
-        mean = sum_add(mean, ((shift[g * stride] - shift[0]) + delta[g * stride]) * (g + 1 < blocks ? whole : last));
-    const real pivot = shift[0] + sum_value(mean);
+    realv mean = (realv)0, mean_lost = (realv)0;
+    for (long g = 0; g < blocks; ++g) {
+        const realv shift = load_reals(moments, 3 * g * N + i, some);
+        const realv delta = load_reals(moments, (3 * g + 1) * N + i, some);
+        vector_add(&mean, &mean_lost, ((shift - first_shift) + delta) * (g + 1 < blocks ? whole : last));
+    }
+    const realv pivot = first_shift + (mean - mean_lost);
 
-    sum correction = (sum)(0), within = (sum)(0), between = (sum)(0);
+    realv rest = (realv)0, rest_lost = (realv)0, spread = (realv)0, spread_lost = (realv)0;
     for (long g = 0; g < blocks; ++g) {
         const real share = g + 1 < blocks ? whole : last;
-        const real d = (shift[g * stride] - pivot) + delta[g * stride];
-        correction = sum_add(correction, d * share);
-        between = sum_add(between, d * d * share);
-        within = sum_add(within, spread[g * stride] / (real)R);
+        const realv shift = load_reals(moments, 3 * g * N + i, some);
+        const realv d = (shift - pivot) + load_reals(moments, (3 * g + 1) * N + i, some);
+        const realv within = load_reals(moments, (3 * g + 2) * N + i, some) / (real)R;
+        vector_add(&rest, &rest_lost, d * share);
+        vector_add(&spread, &spread_lost, fma(d * share, d, within));
     }
-    const real rest = sum_value(correction);
-    const real across = sum_value(between) - rest * rest;
-    statistics[i] = pivot;
-    statistics[N + i] = rest;
-    statistics[2 * N + i] = sum_value(within) + (across < 0 ? (real)0 : across);
+    rest -= rest_lost;
+    const realv variance = (spread - spread_lost) - rest * rest;
+    store_reals(statistics, i, some, pivot);
+    store_reals(statistics, N + i, some, rest);
+    store_reals(statistics, 2 * N + i, some, select(variance, (realv)0, variance < (realv)0));
 }
 
-/* row_sums: (tiles, 2, R) -> row_z: (R), and sums from first_sum on: (groups), each over group_rows rows of the rows' entropies.
- * direct: A is already the sum of p log(p + eps). */
+/* row_sums: (tiles, 2, R) -> row_z: (R), and sums from first_sum on: (groups), each over group_rows rows of the
+ * rows' entropies. direct: A is already the sum of p log(p + eps). */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 merge_entropy(global const real *restrict row_sums, long tiles, long R, long group_rows, real log_N, int direct,
               long first_sum, global real *restrict row_z, global real *restrict sums)
 {
     local real scratch[2 * LANES];
     const long first = (long)get_group_id(0) * group_rows, end = min(first + group_rows, R);
-    sum entropies = (sum)(0);
-    for (long r = first + get_local_id(0); r < end; r += LANES) {
-        sum z = (sum)(0), a = (sum)(0);
+    realv entropies = (realv)0, entropies_lost = (realv)0;
+    for (long r = first + get_local_id(0) * VECTOR; r < end; r += LANES * VECTOR) {
+        const long some = end - r;
+        realv z = (realv)0, z_lost = (realv)0, a = (realv)0, a_lost = (realv)0;
         for (long k = 0; k < tiles; ++k) {
-            z = sum_add(z, row_sums[2 * k * R + r]);
-            a = sum_add(a, row_sums[(2 * k + 1) * R + r]);
+            vector_add(&z, &z_lost, load_reals(row_sums, 2 * k * R + r, some));
+            vector_add(&a, &a_lost, load_reals(row_sums, (2 * k + 1) * R + r, some));
         }
-        const real Z = sum_value(z), A = sum_value(a);
-        real entropy = -A;
+        z -= z_lost;
+        a -= a_lost;
+        realv entropy = -a;
         if (!direct) {
-            row_z[r] = Z;
-            /* 0 <= H <= log N: rounding must not leave that; a NaN stays. */
-            const real h = log(Z) - A / Z;
-            entropy = Z == 0 ? A : h < 0 ? (real)0 : h > log_N ? log_N : h;
+            store_reals(row_z, r, some, z);
+            /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too. */
+            entropy = logarithm(z) - a / z;
+            entropy = select(entropy, (realv)0, entropy < (realv)0);
+            entropy = select(entropy, (realv)log_N, entropy > (realv)log_N);
+            entropy = select(entropy, a, z == (realv)0);
         }
-        entropies = sum_add(entropies, entropy);
+        vector_add(&entropies, &entropies_lost, entropy);
     }
-    const sum all = group_sum(entropies, scratch);
+    const sum mine = (sum)(components_sum(entropies), -components_sum(entropies_lost));
+    const sum all = group_sum(mine, scratch);
     if (get_local_id(0) == 0)
         sums[first_sum + get_group_id(0)] = sum_value(all);
 }

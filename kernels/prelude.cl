@@ -106,6 +106,26 @@ INLINE realv load(global const element *memory, long index, long stride)
 #endif
 }
 
+/* The `count` reals from index `index` on, and zeros beyond them. */
+#define REAL_OF_SOME(k) ((k) < count ? memory[index + (k)] : (real)0)
+INLINE realv load_reals(global const real *memory, long index, long count)
+{
+    return count >= VECTOR ? VLOAD(memory + index) : EACH(REAL_OF_SOME);
+}
+
+/* Store the first `count` components from index `index` on. */
+INLINE void store_reals(global real *memory, long index, long count, realv x)
+{
+    if (count >= VECTOR) {
+        VSTORE(x, memory + index);
+        return;
+    }
+    real components[VECTOR];
+    VSTORE(x, components);
+    for (int k = 0; k < count; ++k)
+        memory[index + k] = components[k];
+}
+
 /* ---- The natural logarithm ----
  *
  * Of numbers > 0, subnormal ones too; NaN of one below 0. Devices' own were seen to be slow (f32) or far from

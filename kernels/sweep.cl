@@ -200,13 +200,12 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         const long column = first_column + (v * LANES + lane) * VECTOR;
         const realv delta = (sums.total[v] - sums.total_lost[v]) / (real)rows;
         const realv spread = sums.squares[v] - sums.squares_lost[v] - (real)rows * delta * delta;
-        real out[3][VECTOR];
-        VSTORE(sums.shift[v], out[0]);
-        VSTORE(delta, out[1]);
-        VSTORE(fmax(spread, (realv)0) + 0 * spread, out[2]); /* keeps a NaN */
-        for (int quantity = 0; quantity < 3; ++quantity)
-            for (int k = 0; k < VECTOR && column + k < N; ++k)
-                moments[(block * 3 + quantity) * N + column + k] = out[quantity][k];
+        const long at = block * 3 * N + column, some = N - column;
+        if (some <= 0)
+            continue;
+        store_reals(moments, at, some, sums.shift[v]);
+        store_reals(moments, at + N, some, delta);
+        store_reals(moments, at + 2 * N, some, select(spread, (realv)0, spread < (realv)0)); /* keeps a NaN */
     }
 #endif
 #if LAGS

@@ -9,7 +9,7 @@ void rc_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void rc_message_append(const char *text);
 
 /* Set the message and give `status`: `return rc_fail(...)`. */
-#define rc_fail(status, ...) (rc_message(__VA_ARGS__), (status))
+#define rc_fail(status, ...) (rc_message(__VA_ARGS__), (ratecl_status)(status))
 
 /* The same, when an allocation of so many bytes failed. */
 #define rc_fail_memory(bytes) \

@@ -36,11 +36,13 @@ build() (
     fi
 )
 
-# stage NAME FOLDER [VARIABLE=VALUE...] meson test [ARGUMENT...]: run test programs of a build.
+# stage NAME FOLDER [VARIABLE=VALUE...] meson test [ARGUMENT...]: run test programs of a build. Whatever Oclgrind
+# reports counts as one failure more, even where the numbers came out right.
 stage() (
     name=$1 folder=build-test/$2 base=$(echo "$1" | tr -cs '[:alnum:]\n' -) start=$(date +%s)
-    log=$PWD/build-test/$base.log
+    log=$PWD/build-test/$base.log simulated=$PWD/$folder/meson-logs/$base-oclgrind.txt
     shift 2
+    rm -f "$simulated"
     (cd "$folder" && env "$@" --no-rebuild --print-errorlogs --logbase "$base") >"$log" 2>&1
     status=$?
     # shellcheck disable=SC2046 # three numbers
@@ -48,39 +50,32 @@ stage() (
         END { print ok + 0, bad + 0, no + 0 }' "$log")
     # A run that ended before it could count, or found nothing to run.
     [ "$2" -gt 0 ] || { [ "$status" -eq 0 ] && [ $(($1 + $3)) -gt 0 ]; } || set -- "$1" 1 "$3"
+    if [ -f "$simulated" ] && grep -EiB 1 -A 6 '^[[:space:]]+kernel: |^oclgrind( -|:| fatal)' "$simulated" >>"$log"; then
+        set -- "$1" $(($2 + 1)) "$3"
+    fi
     report "$name" "$start" "$log" "$@"
 )
 
-# Whatever the simulator reports is a failure, even where the numbers came out right.
-check_simulator_log() (
-    full=build-test/default/meson-logs/Oclgrind-oclgrind.txt log=build-test/reports.log start=$(date +%s)
-    if [ ! -f "$full" ]; then
-        echo "there is no $full" >"$log"
-    else
-        grep -E -B 1 -A 6 '^[[:space:]]+Kernel: |^Oclgrind( -|:)' "$full" >"$log"
-    fi
-    if [ -s "$log" ]; then
-        report 'Oclgrind reports' "$start" "$log" 0 1 0
-    else
-        report 'Oclgrind reports nothing' "$start" "$log" 1 0 0
-    fi
-)
-
-on_device='values domain guards interop threads recordings'
-in_simulator='values domain interop'
+on_device='values single domain guards interop threads recordings'
+in_simulator='values single domain interop'
 pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Portable'
 rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe'
+oclgrind='RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small'
 no_opencl=OCL_ICD_VENDORS=/nonexistent
 
-# The simulator and the software rasteriser use one core each and take longest.
+# The software rasteriser and the simulator use one core and take longest. Oclgrind 21.10 abandons a kernel that
+# has LLVM's instruction `freeze` when it looks for uninitialised reads, and one that inlines functions that
+# return structures when nothing is optimised: hence the two build options. In a process's later plans it reports
+# initialised memory: hence a process for each case of `single`.
 # shellcheck disable=SC2086 # lists of words
 slow_stages() {
     stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
         meson test -t 8 $on_device
-    rm -f build-test/default/meson-logs/Oclgrind-oclgrind.txt
-    stage 'Oclgrind' default RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small \
-        meson test -t 8 --wrapper 'oclgrind --data-races --uninitialized --check-api' $in_simulator
-    check_simulator_log
+    stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator
+    for case in 0 1 2 3 4 5 6 7; do
+        stage "Oclgrind, uninitialised reads $case" default $oclgrind RATECL_TEST_CASE=$case meson test -t 8 \
+            --wrapper 'oclgrind --uninitialized --build-options "-cl-opt-disable -Dalways_inline="' single
+    done
 }
 
 # shellcheck disable=SC2086 # lists of words

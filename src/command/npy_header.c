@@ -117,7 +117,7 @@ static bool read_type(struct cursor *c, struct npy_header *header)
     skip_space(c);
     if (c->at < c->end && (*c->at == '[' || *c->at == '('))
         return refuse(c->message, "its elements are structured; expected plain ones of " TYPE_CODES);
-    struct text name;
+    struct text name = { NULL, 0 };
     if (!take_string(c, &name))
         return false;
     struct text code = name;
@@ -212,7 +212,7 @@ enum { KEY_COUNT = sizeof keys / sizeof *keys };
 
 static bool read_entry(struct cursor *c, struct npy_header *header, bool seen[KEY_COUNT])
 {
-    struct text name;
+    struct text name = { NULL, 0 };
     if (!take_string(c, &name))
         return false;
     for (size_t k = 0; k < KEY_COUNT; k++) {

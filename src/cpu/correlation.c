@@ -51,7 +51,7 @@ static inline void add_lanes(double sums[LANES], vector x)
 {
 #pragma omp simd
     for (int l = 0; l < LANES; l++)
-        sums[l] += (double)((const real *)&x)[l];
+        sums[l] += (double)x[l];
 }
 
 static double sum_lanes(const double sums[LANES])

@@ -233,7 +233,7 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
     const int64_t first = band * sweep->band_rows, end = least(R, first + sweep->band_rows);
     const int64_t left = group * sweep->group_columns, right = least(N, left + sweep->group_columns);
     double *const lag_sums = sweep->lag_sums + task * (int64_t)sweep->lag_count;
-    double block_sums[2 * RC_BLOCK_ROWS]; /* (rows, 2) */
+    double block_sums[2 * RC_BLOCK_ROWS] = { 0 }; /* (rows, 2) */
     columns c;
 
     for (size_t l = 0; l < sweep->lag_count; l++)

@@ -231,7 +231,9 @@ static ratecl_status add_merge_moments(builder *b, int input, int64_t block_rows
     const cl_long N = view->shape[2], R = rc_view_rows(view), rows = block_rows, blocks = ceil_div(R, rows);
     rc_cl_step *step;
     RC_TRY(scratch_reals(b, 3 * N, statistics));
-    RC_TRY(add_launch(b, "merge_moments", ceil_div(N, b->plan->tuning.merge_lanes), &step));
+    RC_TRY(add_launch(b, "merge_moments",
+                      ceil_div(N, (int64_t)b->plan->tuning.merge_lanes * b->plan->tuning.sweep_vector),
+                      &step));
     return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(moments), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(*statistics));
 }
