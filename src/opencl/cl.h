@@ -75,6 +75,7 @@ typedef struct rc_cl_plan {
     const rc_spec *spec; /* lives as long as the plan */
     rc_tuning tuning;
     size_t real_bytes;
+    size_t group_lanes; /* the largest work-group that all kernels so far can have */
 
     rc_cl_step *steps; /* in the order in which they are enqueued */
     size_t step_count;

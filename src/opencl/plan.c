@@ -116,9 +116,23 @@ static argument real_as_argument(const rc_cl_plan *plan, const real_argument *re
                                                  : (argument)ARGUMENT(real->f32);
 }
 
+/* A kernel may allow fewer lanes than the device does; then the plan is made again with so many. */
+static ratecl_status check_lanes(rc_cl_plan *plan, cl_kernel kernel, const char *name, size_t lanes)
+{
+    size_t most;
+    CL_TRY(clGetKernelWorkGroupInfo(kernel, plan->context->device, CL_KERNEL_WORK_GROUP_SIZE, sizeof most,
+                                    &most, NULL));
+    if (most < plan->group_lanes)
+        plan->group_lanes = most;
+    if (most < lanes)
+        return rc_fail(RATECL_ERROR_UNSUPPORTED,
+                       "kernel %s can have groups of at most %zu lanes: expected %zu", name, most, lanes);
+    return RATECL_OK;
+}
+
 /* A new step with kernel `name`; the plan owns the kernel from here on. */
 static ratecl_status add_step(builder *b, const char *file, const char *options, const char *name,
-                              rc_cl_step **step)
+                              int32_t lanes, rc_cl_step **step)
 {
     rc_cl_plan *plan = b->plan;
     rc_cl_step *longer = realloc(plan->steps, (plan->step_count + 1) * sizeof *longer);
@@ -129,7 +143,7 @@ static ratecl_status add_step(builder *b, const char *file, const char *options,
     RC_TRY(rc_cl_kernel(plan->context, file, options, name, &kernel));
     *step = &plan->steps[plan->step_count++];
     **step = (rc_cl_step){ .pass.kernel = kernel, .launch.kernel = kernel };
-    return RATECL_OK;
+    return check_lanes(plan, kernel, name, (size_t)lanes);
 }
 
 static int precision_bits(const rc_spec *spec)
@@ -148,7 +162,7 @@ static ratecl_status add_launch(builder *b, const char *name, int64_t groups, rc
     char options[160];
     snprintf(options, sizeof options, "-cl-std=CL1.2 -DPRECISION=%d -DLANES=%d -DVECTOR=%d",
              precision_bits(b->spec), lanes, b->plan->tuning.sweep_vector);
-    RC_TRY(add_step(b, "finish.cl", options, name, step));
+    RC_TRY(add_step(b, "finish.cl", options, name, lanes, step));
     (*step)->launch.lanes = (size_t)lanes;
     (*step)->launch.groups = groups;
     return RATECL_OK;
@@ -203,7 +217,7 @@ static ratecl_status add_sweep(builder *b, int input, const sweep_wants *wants, 
              precision_bits(spec), (int)view->element, contiguous(view), t->sweep_lanes, t->sweep_vector,
              t->sweep_vectors, t->sweep_step, wants->moments, wants->sums, wants->entropy, wants->lags);
     rc_cl_step *step;
-    RC_TRY(add_step(b, "sweep.cl", options, "sweep", &step));
+    RC_TRY(add_step(b, "sweep.cl", options, "sweep", t->sweep_lanes, &step));
     step->reads_input = true;
     step->pass = (rc_cl_pass){
         .kernel = step->pass.kernel,
@@ -319,7 +333,7 @@ static ratecl_status add_fold(builder *b)
     correlation_options(b, RC_WEIGHTS, options, sizeof options);
     rc_cl_step *step;
     RC_TRY(scratch_reals(b, padded * padded, &b->folded));
-    RC_TRY(add_step(b, "correlation.cl", options, "fold", &step));
+    RC_TRY(add_step(b, "correlation.cl", options, "fold", t->tile_lanes, &step));
     step->reads_input = true;
     step->pass = (rc_cl_pass){ .kernel = step->pass.kernel,
                                .input = RC_WEIGHTS,
@@ -340,7 +354,7 @@ static ratecl_status add_correlate(builder *b)
     char options[320];
     correlation_options(b, RC_STATES, options, sizeof options);
     rc_cl_step *step;
-    RC_TRY(add_step(b, "correlation.cl", options, "correlate", &step));
+    RC_TRY(add_step(b, "correlation.cl", options, "correlate", t->tile_lanes, &step));
     step->reads_input = true;
     step->pass = (rc_cl_pass){ .kernel = step->pass.kernel,
                                .first_unit = 9,
@@ -366,7 +380,7 @@ static ratecl_status add_correlate_step(builder *b)
     cl_mem step_sums;
     rc_cl_step *step;
     RC_TRY(scratch_reals(b, tiles * R, &step_sums));
-    RC_TRY(add_step(b, "correlation.cl", options, "correlate_step", &step));
+    RC_TRY(add_step(b, "correlation.cl", options, "correlate_step", t->tile_lanes, &step));
     step->reads_input = true;
     step->pass = (rc_cl_pass){ .kernel = step->pass.kernel,
                                .first_unit = 8,
@@ -566,7 +580,9 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
 {
     plan->spec = spec;
     plan->real_bytes = spec->precision == RATECL_PRECISION_F64 ? sizeof(cl_double) : sizeof(cl_float);
-    RC_TRY(rc_tuning_choose(&plan->context->limits, spec->precision, &plan->tuning));
+    rc_device_limits limits = plan->context->limits;
+    limits.group_lanes = plan->group_lanes;
+    RC_TRY(rc_tuning_choose(&limits, spec->precision, &plan->tuning));
     choose_staging(plan);
     plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
     plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);
@@ -599,16 +615,33 @@ void rc_cl_plan_release(void *plan_state)
     free(plan);
 }
 
-ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state)
+/* With groups of at most *lanes; where that was too many, *lanes is how many the kernels allow. */
+static ratecl_status try_plan(rc_cl_context *context, const rc_spec *spec, size_t *lanes, rc_cl_plan **made)
 {
     rc_cl_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return rc_fail_memory(sizeof *plan);
-    plan->context = context_state;
+    plan->context = context;
+    plan->group_lanes = *lanes;
     const ratecl_status status = plan_fill(plan, spec);
+    *lanes = plan->group_lanes;
     if (status == RATECL_OK)
-        *plan_state = plan;
+        *made = plan;
     else
         rc_cl_plan_release(plan);
+    return status;
+}
+
+ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state)
+{
+    rc_cl_context *context = context_state;
+    rc_cl_plan *plan = NULL;
+    size_t tried, lanes = context->limits.group_lanes;
+    ratecl_status status;
+    do {
+        tried = lanes;
+        status = try_plan(context, spec, &lanes, &plan);
+    } while (status == RATECL_ERROR_UNSUPPORTED && lanes > 0 && lanes < tried);
+    *plan_state = plan;
     return status;
 }
