@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- Scratch ---- */
+
+ratecl_status rc_cl_scratch(rc_cl_builder *b, int64_t count, size_t bytes, const void *content,
+                            cl_mem *buffer)
+{
+    rc_cl_plan *plan = b->plan;
+    cl_mem *longer = realloc(plan->buffers, (plan->buffer_count + 1) * sizeof *longer);
+    if (!longer)
+        return rc_fail_memory((plan->buffer_count + 1) * sizeof *longer);
+    plan->buffers = longer;
+    cl_int code;
+    const cl_mem_flags flags = content ? CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR : CL_MEM_READ_WRITE;
+    *buffer = clCreateBuffer(plan->context->context, flags, (size_t)(count > 0 ? count : 1) * bytes,
+                             (void *)content, &code);
+    if (!*buffer)
+        return rc_cl_fail("clCreateBuffer", code);
+    plan->buffers[plan->buffer_count++] = *buffer;
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_scratch_reals(rc_cl_builder *b, int64_t count, cl_mem *buffer)
+{
+    return rc_cl_scratch(b, count, b->plan->real_bytes, NULL, buffer);
+}
+
+/* ---- Kernels and their arguments ---- */
+
+ratecl_status rc_cl_set_arguments(cl_kernel kernel, cl_uint first, const rc_cl_argument *arguments,
+                                  size_t count)
+{
+    for (size_t k = 0; k < count; ++k)
+        CL_TRY(clSetKernelArg(kernel, first + (cl_uint)k, arguments[k].bytes, arguments[k].value));
+    return RATECL_OK;
+}
+
+rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *real)
+{
+    return plan->real_bytes == sizeof(cl_double) ? (rc_cl_argument)ARGUMENT(real->f64)
+                                                 : (rc_cl_argument)ARGUMENT(real->f32);
+}
+
+/* A kernel may allow fewer lanes than the device does; then the plan is made again with so many. */
+static ratecl_status check_lanes(rc_cl_plan *plan, cl_kernel kernel, const char *name, size_t lanes)
+{
+    size_t most;
+    CL_TRY(clGetKernelWorkGroupInfo(kernel, plan->context->device, CL_KERNEL_WORK_GROUP_SIZE, sizeof most,
+                                    &most, NULL));
+    if (most < plan->group_lanes)
+        plan->group_lanes = most;
+    if (most < lanes)
+        return rc_fail(RATECL_ERROR_UNSUPPORTED,
+                       "kernel %s can have groups of at most %zu lanes: expected %zu", name, most, lanes);
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *options, const char *name,
+                             int32_t lanes, rc_cl_step **step)
+{
+    rc_cl_plan *plan = b->plan;
+    rc_cl_step *longer = realloc(plan->steps, (plan->step_count + 1) * sizeof *longer);
+    if (!longer)
+        return rc_fail_memory((plan->step_count + 1) * sizeof *longer);
+    plan->steps = longer;
+    cl_kernel kernel;
+    RC_TRY(rc_cl_kernel(plan->context, file, options, name, &kernel));
+    *step = &plan->steps[plan->step_count++];
+    **step = (rc_cl_step){ .pass.kernel = kernel, .launch.kernel = kernel };
+    return check_lanes(plan, kernel, name, (size_t)lanes);
+}
+
+ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step)
+{
+    const int32_t lanes = b->plan->tuning.merge_lanes;
+    char options[160];
+    snprintf(options, sizeof options, "-cl-std=CL1.2 -DPRECISION=%d -DLANES=%d -DVECTOR=%d",
+             rc_precision_bits(b->spec), lanes, b->plan->tuning.sweep_vector);
+    RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, lanes, step));
+    (*step)->launch.lanes = (size_t)lanes;
+    (*step)->launch.groups = groups;
+    return RATECL_OK;
+}

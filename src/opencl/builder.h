@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making a plan: its scratch, its kernels with their arguments, and its steps, pass by pass. */
+#ifndef RATECL_SRC_OPENCL_BUILDER_H
+#define RATECL_SRC_OPENCL_BUILDER_H
+
+#include "cl.h"
+
+enum { MERGE_ROWS = 1024 }; /* rows that a group of merge_entropy and merge_steps adds up */
+
+/* Where things lie in the buffer of merged sums, in reals. */
+typedef struct rc_cl_sums_layout {
+    int64_t blocks, sweep_tiles, block_rows;
+    int64_t groups;    /* of MERGE_ROWS rows */
+    int64_t entropies; /* then, for each eps, the groups; one more set of its own for a Z alone */
+    int64_t batches, chunks, pairs; /* hebbian over batch: (B, chunks, pairs) */
+    int64_t steps;                  /* hebbian over step: the groups */
+    int64_t count;
+    int64_t padded; /* N, to whole tiles of the correlation */
+} rc_cl_sums_layout;
+
+typedef struct rc_cl_builder {
+    rc_cl_plan *plan;
+    const rc_spec *spec;
+    rc_cl_sums_layout at;
+    cl_mem sums, statistics, reference_statistics, row_z, row_sums, folded;
+} rc_cl_builder;
+
+static inline int64_t rc_ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static inline int rc_precision_bits(const rc_spec *spec)
+{
+    return spec->precision == RATECL_PRECISION_F64 ? 64 : 32;
+}
+
+static inline bool rc_is_contiguous(const rc_view *view)
+{
+    return view->strides[2] == 1 || view->shape[2] == 1;
+}
+
+/* ---- builder.c ---- */
+
+/* Device memory that the plan owns; with `content`, a copy of it. */
+ratecl_status rc_cl_scratch(rc_cl_builder *b, int64_t count, size_t bytes, const void *content,
+                            cl_mem *buffer);
+ratecl_status rc_cl_scratch_reals(rc_cl_builder *b, int64_t count, cl_mem *buffer);
+
+/* A new step with kernel `name`; the plan owns the kernel from here on. */
+ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *options, const char *name,
+                             int32_t lanes, rc_cl_step **step);
+/* A new step with a kernel of finish.cl, which reads no input. */
+ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step);
+
+typedef struct rc_cl_argument {
+    const void *value;
+    size_t bytes;
+} rc_cl_argument;
+
+/* Set a kernel's arguments from number `first` on: SET_ARGUMENTS(kernel, 5, ARGUMENT(T), ARGUMENT(N)). */
+#define ARGUMENT(variable)            \
+    {                                 \
+        &(variable), sizeof(variable) \
+    }
+#define SET_ARGUMENTS(kernel, first, ...)                                       \
+    rc_cl_set_arguments(kernel, first, (const rc_cl_argument[]){ __VA_ARGS__ }, \
+                        sizeof((const rc_cl_argument[]){ __VA_ARGS__ }) / sizeof(rc_cl_argument))
+ratecl_status rc_cl_set_arguments(cl_kernel kernel, cl_uint first, const rc_cl_argument *arguments,
+                                  size_t count);
+
+/* A real of the plan's precision, as an argument. */
+typedef struct rc_cl_real {
+    cl_float f32;
+    cl_double f64;
+} rc_cl_real;
+
+static inline rc_cl_real rc_cl_real_of(double value)
+{
+    return (rc_cl_real){ (cl_float)value, value };
+}
+rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *real);
+
+/* ---- sweep.c ---- */
+int64_t rc_cl_sweep_tile(const rc_tuning *tuning);
+int64_t rc_cl_block_rows(const rc_cl_plan *plan, int64_t R, int64_t tiles);
+ratecl_status rc_cl_add_sweeps(rc_cl_builder *b);
+
+/* ---- correlation.c ---- */
+ratecl_status rc_cl_add_correlation(rc_cl_builder *b);
+
+/* ---- finish.c ---- */
+ratecl_status rc_cl_add_finish(rc_cl_builder *b);
+
+#endif
