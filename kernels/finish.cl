@@ -42,39 +42,49 @@ merge_moments(global const real *restrict moments, long N, long R, long block_ro
     store_reals(statistics, 2 * N + i, some, select(variance, (realv)0, variance < (realv)0));
 }
 
-/* row_sums: (tiles, 2, R) -> row_z: (R), and sums from first_sum on: (groups), each over group_rows rows of the
- * rows' entropies. direct: A is already the sum of p log(p + eps). */
+/* Of one block of rows, row_sums: (tiles, 2, R) and exponents: (blocks, tiles) -> row_z: (R), and
+ * sums[first_sum + block], the rows' entropies added up. direct: A is the sum of p log(p + eps) already. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-merge_entropy(global const real *restrict row_sums, long tiles, long R, long group_rows, real log_N, int direct,
-              long first_sum, global real *restrict row_z, global real *restrict sums)
+merge_entropy(global const real *restrict row_sums, global const int *restrict exponents, long tiles, long R,
+              long block_rows, real log_N, int direct, long first_sum, global real *restrict row_z,
+              global real *restrict sums)
 {
     local real scratch[2 * LANES];
-    const long first = (long)get_group_id(0) * group_rows, end = min(first + group_rows, R);
+    const long block = get_group_id(0), first = block * block_rows, end = min(first + block_rows, R);
+    const real log_2 = (real)0.693147182f + (real)-1.9046542e-9f;
+    int largest = exponents[block * tiles];
+    for (long k = 1; k < tiles; ++k)
+        largest = max(largest, exponents[block * tiles + k]);
+
     realv entropies = (realv)0, entropies_lost = (realv)0;
     for (long r = first + get_local_id(0) * VECTOR; r < end; r += LANES * VECTOR) {
         const long some = end - r;
         realv z = (realv)0, z_lost = (realv)0, a = (realv)0, a_lost = (realv)0;
         for (long k = 0; k < tiles; ++k) {
-            vector_add(&z, &z_lost, load_reals(row_sums, 2 * k * R + r, some));
-            vector_add(&a, &a_lost, load_reals(row_sums, (2 * k + 1) * R + r, some));
+            const realv tile_z = load_reals(row_sums, 2 * k * R + r, some);
+            const realv tile_a = load_reals(row_sums, (2 * k + 1) * R + r, some);
+            const real below = direct ? (real)0 : (real)(largest - exponents[block * tiles + k]) * log_2;
+            vector_add(&z, &z_lost, tile_z);
+            vector_add(&a, &a_lost, tile_a - tile_z * below);
         }
         z -= z_lost;
         a -= a_lost;
         realv entropy = -a;
         if (!direct) {
             store_reals(row_z, r, some, z);
-            /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too. */
-            entropy = logarithm(z) - a / z;
+            /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too; so does an
+               infinite sum. */
+            entropy = logarithm(z, largest) - a / z;
             entropy = select(entropy, (realv)0, entropy < (realv)0);
             entropy = select(entropy, (realv)log_N, entropy > (realv)log_N);
-            entropy = select(entropy, a, z == (realv)0);
+            entropy = select(entropy, a, z == (realv)0) + (a - a);
         }
         vector_add(&entropies, &entropies_lost, entropy);
     }
     const sum mine = (sum)(components_sum(entropies), -components_sum(entropies_lost));
     const sum all = group_sum(mine, scratch);
     if (get_local_id(0) == 0)
-        sums[first_sum + get_group_id(0)] = sum_value(all);
+        sums[first_sum + block] = sum_value(all);
 }
 
 /* step_sums: (tiles, R) -> sums from first_sum on: (groups), each over group_rows rows of the rows' absolute values. */
@@ -104,7 +114,7 @@ enum { L2 = 1, L1, SD, CV, MEAN_AD, MAX_AD };
 enum { MEAN, SUM, NONE };
 
 /* A term as the host packs it: `integers` holds these, `reals` the ones below. */
-enum { CRITERION, METRIC, OVER, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, FIRST, COUNT, PER_ITEM, INTEGERS };
+enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, FIRST, COUNT, PER_ITEM, INTEGERS };
 enum { WEIGHT, TARGET, REG, VAR_FLOOR, SCALE, REALS };
 
 typedef struct whole {
@@ -137,7 +147,7 @@ INLINE real divergence(const whole *all, global const long *term, real floor, lo
     const long N = all->N;
     const real v0 = floored(all->states[2 * N + i], floor), v1 = floored(all->reference[2 * N + i], floor);
     const real d = (all->states[i] - all->reference[i]) + (all->states[N + i] - all->reference[N + i]);
-    *degenerate = v0 == 0 || v1 == 0;
+    *degenerate = (v0 == 0 && isfinite(v1)) || (v1 == 0 && isfinite(v0));
     /* Differences of variances, not of their quotients: small divergences keep their digits. */
     if (term[SYMMETRIC])
         return ((v0 - v1) / v0 * ((v0 - v1) / v1) + d * d / v0 + d * d / v1) * 0.25f;
@@ -238,7 +248,7 @@ finish(global const long *restrict integers, global const real *restrict reals, 
     sum rates = (sum)(0), squares = (sum)(0), reference_squares = (sum)(0);
     if (has_moments) {
         for (long i = lane; i < N; i += LANES)
-            rates = sum_add(rates, mean_of(states, N, i));
+            rates = sum_add(sum_add(rates, states[i]), states[N + i]);
         squares = squares_sum(states, N);
     }
     if (has_reference)
@@ -260,16 +270,16 @@ finish(global const long *restrict integers, global const real *restrict reals, 
         }
         maxima[lane] = largest;
         const real added = sum_value(group_sum(mine, scratch));
-        const real count = sum_value(group_sum(kept, scratch));
+        const sum count = group_sum(kept, scratch); /* in two parts: beyond what a float can count */
         for (int other = 0; other < LANES; ++other)
             largest = larger(largest, maxima[other]);
         BARRIER();
         if (lane == 0) {
             const bool maximum = term[CRITERION] == FIRING_RATE_DIST && term[METRIC] == MAX_AD;
-            skipped[k] = term[CRITERION] == POPULATION_KL ? N - (long)count : 0;
+            skipped[k] = term[CRITERION] == POPULATION_KL ? N - ((long)count.x + (long)count.y) : 0;
             if (!(term[CRITERION] == POPULATION_KL && term[REDUCTION] == NONE)) {
                 const real value =
-                    value_of(&all, term, parameters, maximum ? largest : added, count, S2, S2_reference);
+                    value_of(&all, term, parameters, maximum ? largest : added, sum_value(count), S2, S2_reference);
                 values[term[VALUE]] = value;
                 total += parameters[WEIGHT] * value;
             }

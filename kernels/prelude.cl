@@ -128,18 +128,19 @@ INLINE void store_reals(global real *memory, long index, long count, realv x)
 
 /* ---- The natural logarithm ----
  *
+ * log(x / 2^e0): sums of x log x lose digits where all x are far from 1, and need not when they are scaled.
  * Of numbers > 0, subnormal ones too; NaN of one below 0. Devices' own were seen to be slow (f32) or far from
  * right (f64). x = 2^e m with m in [sqrt(1/2), sqrt(2)), f = m - 1, and log 2 comes in two parts, the first of
  * few bits, so that e times it is exact. */
 #if PRECISION == 32
 /* Cephes' minimax polynomial of log(1 + f). */
-INLINE realv logarithm(realv x)
+INLINE realv logarithm(realv x, int e0)
 {
     const integerv tiny = x < 1.17549435e-38f;
     const integerv bits = AS_INTEGER(select(x, x * 8388608.0f, tiny));
     const integerv exponent = (bits - 0x3f3504f3) >> 23;
     const realv f = AS_REAL(bits - (exponent << 23)) - 1.0f;
-    const realv e = CONVERT(exponent) - select((realv)0.0f, (realv)23.0f, tiny);
+    const realv e = CONVERT(exponent - e0) - select((realv)0.0f, (realv)23.0f, tiny);
     const realv f2 = f * f;
     realv p = (realv)7.0376836292e-2f;
     p = fma(p, f, (realv)-1.1514610310e-1f);
@@ -158,13 +159,13 @@ INLINE realv logarithm(realv x)
 }
 #else
 /* FreeBSD's form: log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f). */
-INLINE realv logarithm(realv x)
+INLINE realv logarithm(realv x, int e0)
 {
     const integerv tiny = x < 0x1p-1022;
     const integerv bits = AS_INTEGER(select(x, x * 0x1p54, tiny));
     const integerv exponent = (bits - 0x3fe6a09e667f3bcdL) >> 52;
     const realv f = AS_REAL(bits - (exponent << 52)) - 1.0;
-    const realv e = CONVERT(exponent) - select((realv)0.0, (realv)54.0, tiny);
+    const realv e = CONVERT(exponent - e0) - select((realv)0.0, (realv)54.0, tiny);
     const realv s = f / (2.0 + f), z = s * s, half_square = 0.5 * f * f;
     realv p = (realv)1.479819860511658591e-01;
     p = fma(p, z, (realv)1.531383769920937332e-01);

@@ -3,7 +3,9 @@
  *
  * A group takes a block of rows (numbered r = b T + t) and a tile of neurons, and gives
  *   per neuron  the block's shift, mean - shift, and sum of squared deviations from the mean
- *   per row     the tile's Z = sum S and A = sum S log S, or of p log(p + eps) in the second pass for eps > 0
+ *   per row     the tile's Z = sum S and A = sum S log(S / 2^e) with the exponent e of the tile's states in this
+ *               block, so that large and small states keep their digits; or, in the second pass for an eps > 0,
+ *               the sum of p log(p + eps)
  *   per lag     the sum of (S[b,t] - S[b,t+tau])^2 over the block and the tile
  * which the merge kernels add up in a fixed order.
  *
@@ -52,6 +54,7 @@ typedef struct lane_sums {
     realv lag[LAGS], lag_lost[LAGS];
     long tau[LAGS];
 #endif
+    int exponent;
 } lane_sums;
 
 /* The `rows` rows that begin at `begin`, in the VECTOR neurons from `column` on, of which `some` exist: fewer
@@ -81,11 +84,11 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
 #endif
 #if ENTROPY == 1
     for (int r = 0; r < rows; ++r)
-        a[r] += select(x[r] * logarithm(x[r]), (realv)0, x[r] == (realv)0);
+        a[r] += select(x[r] * logarithm(x[r], sums->exponent), (realv)0, x[r] == (realv)0);
 #elif ENTROPY == 2
     for (int r = 0; r < rows; ++r) {
         const realv p = x[r] * z_inverse[r];
-        const realv term = select(p * logarithm(p + eps), (realv)0, x[r] == (realv)0);
+        const realv term = select(p * logarithm(p + eps, 0), (realv)0, x[r] == (realv)0);
         a[r] += select(term, (realv)NAN, x[r] < (realv)0); /* p may be positive, where Z is negative too */
     }
 #endif
@@ -149,13 +152,23 @@ INLINE void take_rows(lane_sums *sums, const int rows, global const element *sta
 #endif
 }
 
-/* moments: (blocks, 3, N); row_sums: (tiles, 2, R); lag_sums: (LAGS, blocks, tiles). R is all rows of the
+/* The exponent of the mean magnitude of the shifts; 0 where there is none. */
+INLINE int typical_exponent(const realv *shift, local real *scratch)
+{
+    sum magnitudes = (sum)(0);
+    for (int v = 0; v < VECTORS; ++v)
+        magnitudes = sum_add(magnitudes, components_sum(fabs(shift[v]) / (real)TILE));
+    const real mean = sum_value(group_sum(magnitudes, scratch));
+    return mean > 0 && isfinite(mean) ? ilogb(mean) : 0;
+}
+
+/* moments: (blocks, 3, N); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is all rows of the
  * array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
       long block_rows, long blocks, long first_block, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global real *restrict lag_sums)
+      global int *restrict exponents, global real *restrict lag_sums)
 {
     local real scratch[ROWS_WANTED ? 2 * STEP * (LANES + 1) : 2 * LANES];
     const int lane = get_local_id(0);
@@ -166,6 +179,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     global real *tile_rows = row_sums + tile * 2 * R;
 
     lane_sums sums;
+    sums.exponent = 0;
 #if MOMENTS
     const long begin_0 = row_begin(first_row, T, offset, sb, st);
     const long begin_1 = row_begin(first_row + rows / 2, T, offset, sb, st);
@@ -177,6 +191,13 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                                load_some(states, begin_2 + column * si, si, some));
         sums.total[v] = sums.total_lost[v] = sums.squares[v] = sums.squares_lost[v] = (realv)0;
     }
+#endif
+#if SUMS
+#if ENTROPY
+    sums.exponent = typical_exponent(sums.shift, scratch);
+#endif
+    if (lane == 0)
+        exponents[block * tiles + tile] = sums.exponent;
 #endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {

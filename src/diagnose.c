@@ -151,7 +151,7 @@ ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_I
             return say(states, "entropy", &found, "are negative");
     }
     if (term->criterion == RATECL_POPULATION_KL && term->degenerate == RATECL_DEGENERATE_ERROR &&
-        diagnose_variances(states, &inputs[RC_REFERENCE]))
+        term->var_floor == 0 && diagnose_variances(states, &inputs[RC_REFERENCE]))
         return RATECL_ERROR_DOMAIN;
     if (term->criterion == RATECL_FIRING_RATE_DIST && term->metric == RATECL_METRIC_CV &&
         diagnose_mean_rate(states))

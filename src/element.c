@@ -15,7 +15,7 @@ size_t rc_element_bytes(ratecl_element element)
     return bytes[element];
 }
 
-double rc_half_to_double(uint16_t half)
+static double half_to_double(uint16_t half)
 {
     const int exponent = (half >> 10) & 0x1f, fraction = half & 0x3ff;
     double magnitude;
@@ -36,7 +36,7 @@ double rc_element_read(ratecl_element element, const void *memory, int64_t index
     case RATECL_F64:
         return ((const double *)memory)[index];
     case RATECL_F16:
-        return rc_half_to_double(((const uint16_t *)memory)[index]);
+        return half_to_double(((const uint16_t *)memory)[index]);
     case RATECL_U8:
         return ((const uint8_t *)memory)[index];
     }

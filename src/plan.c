@@ -115,10 +115,9 @@ static ratecl_status check_inputs(rc_spec *spec, const ratecl_plan_options *opti
 {
     const ratecl_layout *const layouts[RC_INPUT_COUNT] = { options->states, options->reference,
                                                            options->weights };
-    static const char *const names[RC_INPUT_COUNT] = { "states", "reference", "weights" };
     for (int k = 0; k < RC_INPUT_COUNT; ++k)
         if (layouts[k])
-            RC_TRY(rc_view_check(layouts[k], names[k], &spec->inputs[k]));
+            RC_TRY(rc_view_check(layouts[k], rc_input_names[k], &spec->inputs[k]));
     spec->uses[RC_STATES] = true;
     return require(spec, RC_STATES, "every plan");
 }
@@ -160,7 +159,7 @@ static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options
         snprintf(name, sizeof name, "options.terms[%zu]", k);
         const char *given = (const char *)options->terms + k * options->terms->size;
         rc_term *term = &spec->terms[k];
-        RC_TRY(rc_term_complete((const ratecl_term *)(const void *)given, name, &term->options));
+        RC_TRY(rc_term_complete(given, name, &term->options));
         RC_TRY(needs[term->options.criterion](spec, term));
         term->value = spec->value_count;
         spec->value_count += values_of(&term->options, spec->inputs[RC_STATES].shape[2]);

@@ -94,7 +94,6 @@ bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs);
 /* ---- Elements ---- */
 
 size_t rc_element_bytes(ratecl_element element);
-double rc_half_to_double(uint16_t half);
 /* The value of one element as a double. */
 double rc_element_read(ratecl_element element, const void *memory, int64_t index);
 

@@ -38,7 +38,7 @@ static const choice dist_metrics[] = { { "sd", RATECL_METRIC_SD },
                                        { "max_ad", RATECL_METRIC_MAX_AD },
                                        { NULL, 0 } };
 static const choice overs[] = { { "batch", RATECL_OVER_BATCH }, { "step", RATECL_OVER_STEP }, { NULL, 0 } };
-static const choice booleans[] = { { "true", 1 }, { "false", 0 }, { NULL, 0 } };
+static const choice booleans[] = { { "true", 1 }, { "false", 0 }, { "1", 1 }, { "0", 0 }, { NULL, 0 } };
 static const choice reductions[] = { { "mean", RATECL_REDUCTION_MEAN },
                                      { "sum", RATECL_REDUCTION_SUM },
                                      { "none", RATECL_REDUCTION_NONE },
@@ -162,16 +162,18 @@ void ratecl_term_init(ratecl_term *term, ratecl_criterion number)
 
 /* ---- Checks ---- */
 
-ratecl_status rc_term_complete(const ratecl_term *given, const char *name, ratecl_term *complete)
+ratecl_status rc_term_complete(const void *given, const char *name, ratecl_term *complete)
 {
+    size_t size;
+    memcpy(&size, given, sizeof size);
     ratecl_term defaults = RATECL_TERM_INIT(RATECL_FIRING_RATE);
-    RC_TRY(RC_OPTIONS(&defaults, given, name));
+    RC_TRY(rc_options_copy(&defaults, sizeof defaults, given, size, name));
     if (!is_criterion(defaults.criterion))
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "%s.criterion is %d: expected one of RATECL_FIRING_RATE (%d) to %d", name,
                        (int)defaults.criterion, RATECL_FIRING_RATE, CRITERION_END - 1);
     ratecl_term_init(complete, defaults.criterion);
-    RC_TRY(RC_OPTIONS(complete, given, name));
+    RC_TRY(rc_options_copy(complete, sizeof *complete, given, size, name));
     if (complete->metric == RATECL_METRIC_DEFAULT) {
         ratecl_term fresh;
         ratecl_term_init(&fresh, complete->criterion);

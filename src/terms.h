@@ -5,7 +5,8 @@
 #include "plan.h"
 
 /* Check a term of any version and complete it: every field set, the metric never the default's number.
- * `name` is the argument's in messages. */
-ratecl_status rc_term_complete(const ratecl_term *given, const char *name, ratecl_term *complete);
+ * `name` is the argument's in messages.
+ * Terms of an older version's size may lie in an array so that they are not aligned: hence the void. */
+ratecl_status rc_term_complete(const void *given, const char *name, ratecl_term *complete);
 
 #endif

@@ -20,7 +20,7 @@ results=$PWD/build-test/results
 report() (
     echo "$4 $5 $6" >>"$results"
     printf '%-32s %4d s   %2d passed, %d failed, %d skipped\n' "$1" $(($(date +%s) - $2)) "$4" "$5" "$6"
-    [ "$5" -eq 0 ] || tail -n 200 "$3"
+    [ "$5" -eq 0 ] || tail -n 60 "$3"
 )
 
 # build FOLDER CC [OPTION...]: configure and compile; a warning is an error.

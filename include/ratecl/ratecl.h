@@ -355,9 +355,9 @@ typedef struct ratecl_outputs {
     }
 RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
 
-/** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL device
- *  that shares the host's memory reads it in place; for another one the plan's first call of this
- *  function allocates the device's copy of the inputs, which the plan keeps.
+/** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL CPU
+ *  device reads it in place; for another one the plan's first call of this function allocates the device's
+ *  copy of the inputs, which the plan keeps.
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; those that are not finite
  *  made it one), DEVICE, MEMORY. The plan stays usable after each of them. */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,

@@ -106,7 +106,8 @@ static int64_t firing_rate_dist(const finish *f, const rc_term *term, double *va
     } else if (term->options.metric == RATECL_METRIC_MAX_AD) {
         *value = greatest_distance(f, centre);
     } else {
-        const double sd = sqrt(sum_from(f, centre, squared_distance) / (double)(f->N - term->options.ddof));
+        const double sd =
+            sqrt(sum_from(f, centre, squared_distance) / ((double)f->N - (double)term->options.ddof));
         *value = term->options.metric == RATECL_METRIC_CV ? sd / centre : sd;
     }
     return 0;
@@ -165,7 +166,8 @@ static bool neuron_divergence(const finish *f, const ratecl_term *options, int64
     v0 = v0 < options->var_floor ? options->var_floor : v0;
     v1 = v1 < options->var_floor ? options->var_floor : v1;
     *value = 0;
-    if (options->degenerate == RATECL_DEGENERATE_SKIP && (v0 == 0 || v1 == 0))
+    const bool degenerate = (v0 == 0 && isfinite(v1)) || (v1 == 0 && isfinite(v0));
+    if (options->degenerate == RATECL_DEGENERATE_SKIP && degenerate)
         return false;
     *value = options->symmetric ? symmetric_divergence(m0, v0, m1, v1)
                                 : divergence(m0, v0, m1, v1, options->log == RATECL_LOG_SIGMA ? 0.5 : 1.0);

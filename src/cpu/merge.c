@@ -4,11 +4,12 @@
 
 #include <math.h>
 
-/* NaN passes both comparisons. */
 static double row_entropy(double Z, double A, double log_N)
 {
     if (Z == 0)
         return A; /* 0 in a silent row, NaN where a negative state cancels the others */
+    if (!isfinite(A))
+        return A - A; /* no entropy: the comparisons below would hide an infinity */
     const double H = log(Z) - A / Z;
     return H < 0 ? 0 : H > log_N ? log_N : H;
 }

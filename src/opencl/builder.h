@@ -5,13 +5,13 @@
 
 #include "cl.h"
 
-enum { MERGE_ROWS = 1024 }; /* rows that a group of merge_entropy and merge_steps adds up */
+enum { MERGE_ROWS = 1024 }; /* rows that a group of merge_steps adds up */
 
 /* Where things lie in the buffer of merged sums, in reals. */
 typedef struct rc_cl_sums_layout {
     int64_t blocks, sweep_tiles, block_rows;
     int64_t groups;    /* of MERGE_ROWS rows */
-    int64_t entropies; /* then, for each eps, the groups; one more set of its own for a Z alone */
+    int64_t entropies; /* then, for each eps, the blocks; one more set of its own for a Z alone */
     int64_t batches, chunks, pairs; /* hebbian over batch: (B, chunks, pairs) */
     int64_t steps;                  /* hebbian over step: the groups */
     int64_t count;
@@ -22,7 +22,7 @@ typedef struct rc_cl_builder {
     rc_cl_plan *plan;
     const rc_spec *spec;
     rc_cl_sums_layout at;
-    cl_mem sums, statistics, reference_statistics, row_z, row_sums, folded;
+    cl_mem sums, statistics, reference_statistics, row_z, row_sums, exponents, folded;
 } rc_cl_builder;
 
 static inline int64_t rc_ceil_div(int64_t a, int64_t b)

@@ -23,7 +23,7 @@ void rc_cl_message(const char *call, cl_int code);
 static inline ratecl_status rc_cl_status(cl_int code)
 {
     const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ||
-                        code == CL_OUT_OF_RESOURCES || code == CL_INVALID_BUFFER_SIZE;
+                        code == CL_INVALID_BUFFER_SIZE;
     return memory ? RATECL_ERROR_MEMORY : RATECL_ERROR_DEVICE;
 }
 

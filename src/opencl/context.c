@@ -30,6 +30,8 @@ static void context_release(void *context_state)
         clReleaseCommandQueue(context->queue);
     if (context->context)
         clReleaseContext(context->context);
+    if (context->device)
+        clReleaseDevice(context->device);
     free(context);
 }
 
@@ -101,7 +103,8 @@ ratecl_status rc_cl_context_adopt(cl_context cl, cl_device_id device, cl_command
     if (!context)
         return rc_fail_memory(sizeof *context);
     pthread_mutex_init(&context->lock, NULL);
-    context->device = device;
+    if (clRetainDevice(device) == CL_SUCCESS)
+        context->device = device;
     if (clRetainContext(cl) == CL_SUCCESS)
         context->context = cl;
     if (clRetainCommandQueue(queue) == CL_SUCCESS)

@@ -273,8 +273,13 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const void *const inputs[RC_
     rc_cl_plan *plan = plan_state;
     rc_cl_source sources[RC_INPUT_COUNT] = { { 0 } };
     ratecl_status status = RATECL_OK;
-    if (plan->last) /* an evaluation in flight reads the staging memory */
+    if (plan->last) /* an evaluation in flight; its results give way to this one's */
         CL_TRY(clWaitForEvents(1, &plan->last));
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (plan->inputs[k])
+            clReleaseMemObject(plan->inputs[k]);
+        plan->inputs[k] = NULL;
+    }
     for (int k = 0; k < RC_INPUT_COUNT && status == RATECL_OK; ++k)
         if (inputs[k])
             status = source_of(plan, k, inputs[k], &sources[k]);

@@ -1,25 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The values: the terms packed for finish, and its launch. */
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "builder.h"
 
 /* The numbers by which finish.cl calls a packed term's parts. */
-enum {
-    CRITERION,
-    METRIC,
-    OVER,
-    SYMMETRIC,
-    REDUCTION,
-    LOG_SIGMA,
-    SKIP,
-    VALUE,
-    FIRST,
-    COUNT,
-    PER_ITEM,
-    INTEGERS
-};
+enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, FIRST, COUNT, PER_ITEM, INTEGERS };
 enum { WEIGHT, TARGET, REG, VAR_FLOOR, SCALE, REALS };
 
 /* Where a term's merged sums lie, and what its value is divided by. */
@@ -42,8 +31,8 @@ static void pack_sums(const rc_cl_builder *b, const rc_term *term, cl_long *inte
         *scale = 1 / (B * (T - (double)term->options.tau) * N);
         break;
     case RATECL_ENTROPY:
-        integers[COUNT] = b->at.groups;
-        integers[FIRST] = b->at.entropies + (cl_long)term->entropy * b->at.groups;
+        integers[COUNT] = b->at.blocks;
+        integers[FIRST] = b->at.entropies + (cl_long)term->entropy * b->at.blocks;
         *scale = 1 / (B * T);
         break;
     case RATECL_HEBBIAN:
@@ -65,7 +54,6 @@ static void pack_term(const rc_cl_builder *b, const rc_term *term, cl_long *inte
     const ratecl_term *o = &term->options;
     integers[CRITERION] = o->criterion;
     integers[METRIC] = o->metric;
-    integers[OVER] = o->over;
     integers[SYMMETRIC] = o->symmetric;
     integers[REDUCTION] = o->reduction;
     integers[LOG_SIGMA] = o->log == RATECL_LOG_SIGMA;
@@ -79,14 +67,21 @@ static void pack_term(const rc_cl_builder *b, const rc_term *term, cl_long *inte
 }
 
 /* Doubles become reals of the plan's precision, in place. */
-static void narrow(const rc_cl_plan *plan, double *reals, size_t count)
+static ratecl_status narrow(const rc_cl_plan *plan, double *reals, size_t count)
 {
     if (plan->real_bytes == sizeof(cl_double))
-        return;
+        return RATECL_OK;
     for (size_t k = 0; k < count; ++k) {
-        const cl_float narrower = (cl_float)reals[k];
+        if (fabs(reals[k]) > FLT_MAX)
+            return rc_fail(RATECL_ERROR_ARGUMENT,
+                           "options.terms[%zu] has a parameter of %g: expected one within the range of f32",
+                           k / REALS, reals[k]);
+        cl_float narrower = (cl_float)reals[k];
+        if (k % REALS == VAR_FLOOR && reals[k] > 0 && narrower < FLT_MIN)
+            narrower = FLT_MIN; /* a floor stays one */
         memcpy((char *)reals + k * sizeof narrower, &narrower, sizeof narrower);
     }
+    return RATECL_OK;
 }
 
 static ratecl_status pack_terms(rc_cl_builder *b, cl_mem *integer_buffer, cl_mem *real_buffer)
@@ -99,9 +94,10 @@ static ratecl_status pack_terms(rc_cl_builder *b, cl_mem *integer_buffer, cl_mem
     if (status == RATECL_OK) {
         for (size_t k = 0; k < count; ++k)
             pack_term(b, &b->spec->terms[k], integers + k * INTEGERS, reals + k * REALS);
-        narrow(b->plan, reals, count * REALS);
-        status = rc_cl_scratch(b, (int64_t)count * INTEGERS, sizeof *integers, integers, integer_buffer);
+        status = narrow(b->plan, reals, count * REALS);
     }
+    if (status == RATECL_OK)
+        status = rc_cl_scratch(b, (int64_t)count * INTEGERS, sizeof *integers, integers, integer_buffer);
     if (status == RATECL_OK)
         status = rc_cl_scratch(b, (int64_t)count * REALS, b->plan->real_bytes, reals, real_buffer);
     free(integers);

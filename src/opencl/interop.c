@@ -155,8 +155,11 @@ static ratecl_status diagnose(const ratecl_plan *plan)
         mapped[k] = clEnqueueMapBuffer(queue, state->inputs[k], CL_TRUE, CL_MAP_READ, 0,
                                        (size_t)view->extent * rc_element_bytes(view->element), 1,
                                        &state->last, NULL, &code);
-        if (!mapped[k])
-            status = rc_cl_fail("clEnqueueMapBuffer", code);
+        if (!mapped[k]) /* the buffer may be closed to the host: the result is what it is all the same */
+            status = rc_fail(
+                RATECL_ERROR_DOMAIN,
+                "a result is not finite; %s could not be read to find out why (clEnqueueMapBuffer gives %d)",
+                rc_input_names[k], (int)code);
     }
     const void *const memory[RC_INPUT_COUNT] = { mapped[0], mapped[1], mapped[2] };
     if (status == RATECL_OK)

@@ -18,7 +18,7 @@ static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
     at.blocks = rc_ceil_div(R, at.block_rows);
     at.groups = rc_ceil_div(R, MERGE_ROWS);
     at.entropies = (int64_t)spec->lag_count * at.blocks * at.sweep_tiles;
-    at.batches = at.entropies + ((int64_t)spec->entropy_count + 1) * at.groups;
+    at.batches = at.entropies + ((int64_t)spec->entropy_count + 1) * at.blocks;
     at.padded = rc_ceil_div(shape[2], t->tile) * t->tile;
     at.chunks = rc_ceil_div(shape[1], t->chunk_steps);
     at.pairs = at.padded / t->tile * (at.padded / t->tile + 1) / 2;
@@ -58,7 +58,7 @@ static ratecl_status build_steps(rc_cl_plan *plan)
 {
     rc_cl_builder b = { .plan = plan, .spec = plan->spec, .at = lay_out(plan) };
     RC_TRY(rc_cl_scratch_reals(&b, b.at.count, &b.sums));
-    b.row_z = b.row_sums = b.sums; /* until there are some */
+    b.row_z = b.row_sums = b.exponents = b.sums; /* until there are some */
     RC_TRY(rc_cl_add_sweeps(&b));
     RC_TRY(rc_cl_add_correlation(&b));
     RC_TRY(rc_cl_add_finish(&b));

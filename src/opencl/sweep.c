@@ -70,7 +70,7 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     return SET_ARGUMENTS(step->pass.kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(taus), ARGUMENT(b->row_z),
                          rc_cl_real_argument(plan, &epsilon), ARGUMENT(moments), ARGUMENT(b->row_sums),
-                         ARGUMENT(b->sums));
+                         ARGUMENT(b->exponents), ARGUMENT(b->sums));
 }
 
 static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t block_rows, cl_mem moments,
@@ -91,15 +91,15 @@ static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t bloc
 static ratecl_status add_merge_entropy(rc_cl_builder *b, bool direct, int64_t set)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
-    const cl_long R = rc_view_rows(view), tiles = b->at.sweep_tiles, rows = MERGE_ROWS;
-    const cl_long first = b->at.entropies + set * b->at.groups;
+    const cl_long R = rc_view_rows(view), tiles = b->at.sweep_tiles, rows = b->at.block_rows;
+    const cl_long first = b->at.entropies + set * b->at.blocks;
     const cl_int is_direct = direct;
     const rc_cl_real log_N = rc_cl_real_of(log((double)view->shape[2]));
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_launch(b, "merge_entropy", b->at.groups, &step));
-    return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(b->row_sums), ARGUMENT(tiles), ARGUMENT(R),
-                         ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N), ARGUMENT(is_direct),
-                         ARGUMENT(first), ARGUMENT(b->row_z), ARGUMENT(b->sums));
+    RC_TRY(rc_cl_add_launch(b, "merge_entropy", b->at.blocks, &step));
+    return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
+                         ARGUMENT(tiles), ARGUMENT(R), ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N),
+                         ARGUMENT(is_direct), ARGUMENT(first), ARGUMENT(b->row_z), ARGUMENT(b->sums));
 }
 
 /* The states' one sweep, with all it can give; then one more for each eps > 0, which needs Z beforehand. */
@@ -115,6 +115,8 @@ static ratecl_status add_states(rc_cl_builder *b)
     RC_TRY(rc_cl_scratch_reals(b, wants.moments ? b->at.blocks * 3 * view->shape[2] : 1, &moments));
     RC_TRY(rc_cl_scratch_reals(b, entropy ? b->at.sweep_tiles * 2 * rc_view_rows(view) : 1, &b->row_sums));
     RC_TRY(rc_cl_scratch_reals(b, entropy ? rc_view_rows(view) : 1, &b->row_z));
+    RC_TRY(rc_cl_scratch(b, entropy ? b->at.blocks * b->at.sweep_tiles : 1, sizeof(cl_int), NULL,
+                         &b->exponents));
     RC_TRY(add_sweep(b, RC_STATES, &wants, 0, b->at.block_rows, moments));
     if (wants.moments)
         RC_TRY(add_merge_moments(b, RC_STATES, b->at.block_rows, moments, &b->statistics));
