@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which device a name means, and the context that holds it. */
+#define _GNU_SOURCE /* strcasestr */
+
 #include "context.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,19 +38,6 @@ static ratecl_status device_list(ratecl_device_info **list, size_t *count)
     rc_cpu_path.context_release(cpu);
     *count += 1;
     return RATECL_OK;
-}
-
-static bool contains(const char *text, const char *part)
-{
-    const size_t length = strlen(part);
-    for (; *text; ++text) {
-        size_t k = 0;
-        while (k < length && tolower((unsigned char)text[k]) == tolower((unsigned char)part[k]))
-            ++k;
-        if (k == length)
-            return true;
-    }
-    return length == 0;
 }
 
 /* "P.D": two whole numbers. */
@@ -90,8 +78,8 @@ static size_t find_device(const ratecl_device_info *list, size_t count, const ch
         for (found = 0; found < opencl_count && strcmp(list[found].id + 7, text) != 0;)
             ++found;
     } else {
-        for (found = 0; found < opencl_count && !contains(list[found].name, text) &&
-                        !contains(list[found].platform, text);)
+        for (found = 0; found < opencl_count && !strcasestr(list[found].name, text) &&
+                        !strcasestr(list[found].platform, text);)
             ++found;
     }
     return found < opencl_count ? found : count;

@@ -135,10 +135,14 @@ static void zero_epsilon_first(rc_spec *spec)
         }
 }
 
+static bool is_vector(const ratecl_term *term)
+{
+    return term->criterion == RATECL_POPULATION_KL && term->reduction == RATECL_REDUCTION_NONE;
+}
+
 static size_t values_of(const ratecl_term *term, int64_t N)
 {
-    const bool vector = term->criterion == RATECL_POPULATION_KL && term->reduction == RATECL_REDUCTION_NONE;
-    return vector ? (size_t)N : 1;
+    return is_vector(term) ? (size_t)N : 1;
 }
 
 static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options)
@@ -320,8 +324,7 @@ bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs)
         const size_t count = values_of(&term->options, spec->inputs[RC_STATES].shape[2]);
         for (size_t v = 0; v < count; ++v)
             finite = finite && isfinite(plan->values[term->value + v]);
-        if (!(term->options.criterion == RATECL_POPULATION_KL &&
-              term->options.reduction == RATECL_REDUCTION_NONE))
+        if (!is_vector(&term->options))
             total += term->options.weight * plan->values[term->value];
     }
     finite = finite && isfinite(total);

@@ -70,7 +70,7 @@ ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *opt
     cl_kernel kernel;
     RC_TRY(rc_cl_kernel(plan->context, file, options, name, &kernel));
     *step = &plan->steps[plan->step_count++];
-    **step = (rc_cl_step){ .pass.kernel = kernel, .launch.kernel = kernel };
+    **step = (rc_cl_step){ .kernel = kernel, .lanes = (size_t)lanes };
     return check_lanes(plan, kernel, name, (size_t)lanes);
 }
 
@@ -81,7 +81,6 @@ ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t group
     snprintf(options, sizeof options, "-cl-std=CL1.2 -DPRECISION=%d -DLANES=%d -DVECTOR=%d",
              rc_precision_bits(b->spec), lanes, b->plan->tuning.sweep_vector);
     RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, lanes, step));
-    (*step)->launch.lanes = (size_t)lanes;
-    (*step)->launch.groups = groups;
+    (*step)->groups = groups;
     return RATECL_OK;
 }

@@ -43,31 +43,19 @@ typedef struct rc_cl_context {
     rc_cl_program *programs; /* a list that only grows */
 } rc_cl_context;
 
-/* A kernel that reads an input, cut into units of rows that can be taken one after the other. */
-typedef struct rc_cl_pass {
-    cl_kernel kernel;   /* arguments 0 to 4: memory, offset, sb, st, si */
-    cl_uint first_unit; /* the argument of that name */
-    int input;
+/* One kernel of an evaluation. One that reads an input has it in the arguments 0 to 4 (memory, offset, sb,
+ * st, si), and is cut into units of rows, which can be taken piece by piece. */
+typedef struct rc_cl_step {
+    cl_kernel kernel;
     size_t lanes;
-    int64_t tiles; /* groups a unit */
+    int64_t groups; /* of the whole, or of one unit */
+    bool reads_input;
+    int input;          /* which one */
+    cl_uint first_unit; /* the argument of that name; 0 where all is one unit */
     int64_t units;
     int64_t unit_rows;       /* at most */
     int64_t units_per_batch; /* 0: units go on over the rows of all batches */
     int64_t overlap;         /* rows that the last unit reads beyond its own */
-} rc_cl_pass;
-
-/* A kernel whose arguments are all set at the plan's creation. */
-typedef struct rc_cl_launch {
-    cl_kernel kernel;
-    size_t lanes;
-    int64_t groups;
-} rc_cl_launch;
-
-/* One step of an evaluation: a pass over an input, or a launch. */
-typedef struct rc_cl_step {
-    bool reads_input;
-    rc_cl_pass pass;
-    rc_cl_launch launch;
 } rc_cl_step;
 
 typedef struct rc_cl_plan {

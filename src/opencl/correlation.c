@@ -27,13 +27,11 @@ static ratecl_status add_fold(rc_cl_builder *b)
     RC_TRY(rc_cl_scratch_reals(b, padded * padded, &b->folded));
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", t->tile_lanes, &step));
     step->reads_input = true;
-    step->pass = (rc_cl_pass){ .kernel = step->pass.kernel,
-                               .input = RC_WEIGHTS,
-                               .lanes = (size_t)t->tile_lanes,
-                               .tiles = rc_ceil_div(padded * padded, (int64_t)t->tile_lanes * t->tile_vector),
-                               .units = 1,
-                               .unit_rows = N };
-    return SET_ARGUMENTS(step->pass.kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
+    step->input = RC_WEIGHTS;
+    step->groups = rc_ceil_div(padded * padded, (int64_t)t->tile_lanes * t->tile_vector);
+    step->units = 1;
+    step->unit_rows = N;
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
 }
 
 static ratecl_status add_correlate(rc_cl_builder *b)
@@ -48,15 +46,13 @@ static ratecl_status add_correlate(rc_cl_builder *b)
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate", t->tile_lanes, &step));
     step->reads_input = true;
-    step->pass = (rc_cl_pass){ .kernel = step->pass.kernel,
-                               .first_unit = 9,
-                               .input = RC_STATES,
-                               .lanes = (size_t)t->tile_lanes,
-                               .tiles = b->at.pairs,
-                               .units = view->shape[0] * chunks,
-                               .unit_rows = steps,
-                               .units_per_batch = chunks };
-    return SET_ARGUMENTS(step->pass.kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(steps), ARGUMENT(chunks),
+    step->first_unit = 9;
+    step->input = RC_STATES;
+    step->groups = b->at.pairs;
+    step->units = view->shape[0] * chunks;
+    step->unit_rows = steps;
+    step->units_per_batch = chunks;
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(steps), ARGUMENT(chunks),
                          ARGUMENT(zero), ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(first),
                          ARGUMENT(b->sums));
 }
@@ -74,18 +70,16 @@ static ratecl_status add_correlate_step(rc_cl_builder *b)
     RC_TRY(rc_cl_scratch_reals(b, tiles * R, &step_sums));
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate_step", t->tile_lanes, &step));
     step->reads_input = true;
-    step->pass = (rc_cl_pass){ .kernel = step->pass.kernel,
-                               .first_unit = 8,
-                               .input = RC_STATES,
-                               .lanes = (size_t)t->tile_lanes,
-                               .tiles = tiles,
-                               .units = rc_ceil_div(R, t->tile),
-                               .unit_rows = t->tile };
-    RC_TRY(SET_ARGUMENTS(step->pass.kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero),
+    step->first_unit = 8;
+    step->input = RC_STATES;
+    step->groups = tiles;
+    step->units = rc_ceil_div(R, t->tile);
+    step->unit_rows = t->tile;
+    RC_TRY(SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero),
                          ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(step_sums)));
     RC_TRY(rc_cl_add_launch(b, "merge_steps", b->at.groups, &step));
-    return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(step_sums), ARGUMENT(tiles), ARGUMENT(R),
-                         ARGUMENT(rows), ARGUMENT(first), ARGUMENT(b->sums));
+    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(step_sums), ARGUMENT(tiles), ARGUMENT(R), ARGUMENT(rows),
+                         ARGUMENT(first), ARGUMENT(b->sums));
 }
 
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which OpenCL devices there are. */
-#include <ctype.h>
+#define _GNU_SOURCE /* strcasestr */
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,23 +69,11 @@ void rc_cl_message(const char *call, cl_int code)
     rc_message("%.*s failed: %s (%d)", (int)strcspn(call, "("), call, name, (int)code);
 }
 
-static bool mentions(const char *text, const char *word)
-{
-    for (; *text; ++text) {
-        size_t k = 0;
-        while (word[k] && tolower((unsigned char)text[k]) == word[k])
-            ++k;
-        if (!word[k])
-            return true;
-    }
-    return false;
-}
-
 static ratecl_device_kind kind_of(const ratecl_device_info *info, cl_device_type type)
 {
     static const char *const software[] = { "oclgrind", "llvmpipe", "softpipe", "swrast", "swiftshader" };
     for (size_t k = 0; k < sizeof software / sizeof *software; ++k)
-        if (mentions(info->name, software[k]) || mentions(info->platform, software[k]))
+        if (strcasestr(info->name, software[k]) || strcasestr(info->platform, software[k]))
             return RATECL_DEVICE_SOFTWARE;
     return type & CL_DEVICE_TYPE_GPU           ? RATECL_DEVICE_GPU
            : type & CL_DEVICE_TYPE_ACCELERATOR ? RATECL_DEVICE_ACCELERATOR

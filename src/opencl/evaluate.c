@@ -32,13 +32,13 @@ static cl_event *event_of(const chain *c, cl_event *event)
     return c->plan->context->out_of_order ? event : NULL;
 }
 
-static ratecl_status enqueue_kernel(chain *c, cl_kernel kernel, size_t lanes, int64_t groups)
+static ratecl_status enqueue_groups(chain *c, const rc_cl_step *step, int64_t groups)
 {
-    const size_t global = (size_t)groups * lanes;
+    const size_t global = (size_t)groups * step->lanes;
     cl_event event;
     cl_event *wanted = event_of(c, &event);
-    CL_TRY(clEnqueueNDRangeKernel(c->plan->context->queue, kernel, 1, NULL, &global, &lanes, c->wait_count,
-                                  c->wait_list, wanted));
+    CL_TRY(clEnqueueNDRangeKernel(c->plan->context->queue, step->kernel, 1, NULL, &global, &step->lanes,
+                                  c->wait_count, c->wait_list, wanted));
     chain_on(c, event);
     return RATECL_OK;
 }
@@ -51,43 +51,49 @@ static ratecl_status enqueue_read(chain *c, cl_mem buffer, size_t bytes, void *h
     return RATECL_OK;
 }
 
-/* ---- Passes ---- */
+/* ---- Steps that read an input ---- */
 
-static ratecl_status set_input(const rc_cl_pass *pass, cl_mem memory, cl_long offset,
+static ratecl_status set_input(const rc_cl_step *step, cl_mem memory, cl_long offset,
                                const cl_long strides[3])
 {
-    CL_TRY(clSetKernelArg(pass->kernel, 0, sizeof memory, &memory));
-    CL_TRY(clSetKernelArg(pass->kernel, 1, sizeof offset, &offset));
+    CL_TRY(clSetKernelArg(step->kernel, 0, sizeof memory, &memory));
+    CL_TRY(clSetKernelArg(step->kernel, 1, sizeof offset, &offset));
     for (cl_uint axis = 0; axis < 3; ++axis)
-        CL_TRY(clSetKernelArg(pass->kernel, 2 + axis, sizeof strides[axis], &strides[axis]));
+        CL_TRY(clSetKernelArg(step->kernel, 2 + axis, sizeof strides[axis], &strides[axis]));
     return RATECL_OK;
 }
 
-/* The units [first, end) of a pass. */
-static ratecl_status enqueue_units(chain *c, const rc_cl_pass *pass, cl_long first, cl_long end)
+/* The units [first, end) of a step, in launches that every driver's counters hold. */
+static ratecl_status enqueue_units(chain *c, const rc_cl_step *step, cl_long first, cl_long end)
 {
-    if (pass->first_unit)
-        CL_TRY(clSetKernelArg(pass->kernel, pass->first_unit, sizeof first, &first));
-    return enqueue_kernel(c, pass->kernel, pass->lanes, (end - first) * pass->tiles);
+    const int64_t most_groups = INT32_MAX / (int64_t)step->lanes;
+    const int64_t most_units = most_groups > step->groups ? most_groups / step->groups : 1;
+    for (cl_long next; first < end; first = next) {
+        next = end - first > most_units ? first + most_units : end;
+        if (step->first_unit)
+            CL_TRY(clSetKernelArg(step->kernel, step->first_unit, sizeof first, &first));
+        RC_TRY(enqueue_groups(c, step, (next - first) * step->groups));
+    }
+    return RATECL_OK;
 }
 
-static ratecl_status enqueue_whole(chain *c, const rc_cl_pass *pass, cl_mem memory)
+static ratecl_status enqueue_whole(chain *c, const rc_cl_step *step, cl_mem memory)
 {
-    const rc_view *view = &c->plan->spec->inputs[pass->input];
+    const rc_view *view = &c->plan->spec->inputs[step->input];
     const cl_long strides[3] = { view->strides[0], view->strides[1], view->strides[2] };
-    RC_TRY(set_input(pass, memory, view->offset, strides));
-    return enqueue_units(c, pass, 0, pass->units);
+    RC_TRY(set_input(step, memory, view->offset, strides));
+    return enqueue_units(c, step, 0, step->units);
 }
 
 /* ---- Pieces ---- */
 
 /* Rows that unit `unit` reads: from the first one to the one after the last. */
-static void unit_rows(const rc_cl_pass *pass, const rc_view *view, int64_t unit, int64_t *first, int64_t *end)
+static void unit_rows(const rc_cl_step *step, const rc_view *view, int64_t unit, int64_t *first, int64_t *end)
 {
-    const int64_t T = view->shape[1], per_batch = pass->units_per_batch;
-    *first = per_batch ? unit / per_batch * T + unit % per_batch * pass->unit_rows : unit * pass->unit_rows;
+    const int64_t T = view->shape[1], per_batch = step->units_per_batch;
+    *first = per_batch ? unit / per_batch * T + unit % per_batch * step->unit_rows : unit * step->unit_rows;
     const int64_t bound = per_batch ? (unit / per_batch + 1) * T : rc_view_rows(view);
-    *end = *first + pass->unit_rows + pass->overlap;
+    *end = *first + step->unit_rows + step->overlap;
     if (*end > bound)
         *end = bound;
 }
@@ -128,23 +134,23 @@ static ratecl_status stage_rows(chain *c, const rc_view *view, const rc_cl_sourc
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_pieces(chain *c, const rc_cl_pass *pass, const rc_cl_source *source)
+static ratecl_status enqueue_pieces(chain *c, const rc_cl_step *step, const rc_cl_source *source)
 {
-    const rc_view *view = &c->plan->spec->inputs[pass->input];
+    const rc_view *view = &c->plan->spec->inputs[step->input];
     const int64_t T = view->shape[1], N = view->shape[2];
     const cl_long strides[3] = { T * N, N, 1 };
-    for (int64_t unit = 0, next; unit < pass->units; unit = next) {
+    for (int64_t unit = 0, next; unit < step->units; unit = next) {
         int64_t first, end, unused, further;
-        unit_rows(pass, view, unit, &first, &end);
-        for (next = unit + 1; next < pass->units; ++next) {
-            unit_rows(pass, view, next, &unused, &further);
-            if (further - first > c->plan->staging_rows[pass->input])
+        unit_rows(step, view, unit, &first, &end);
+        for (next = unit + 1; next < step->units; ++next) {
+            unit_rows(step, view, next, &unused, &further);
+            if (further - first > c->plan->staging_rows[step->input])
                 break;
             end = further;
         }
         RC_TRY(stage_rows(c, view, source, first, end));
-        RC_TRY(set_input(pass, source->memory, -first * N, strides));
-        RC_TRY(enqueue_units(c, pass, unit, next));
+        RC_TRY(set_input(step, source->memory, -first * N, strides));
+        RC_TRY(enqueue_units(c, step, unit, next));
     }
     return RATECL_OK;
 }
@@ -155,13 +161,13 @@ static ratecl_status enqueue_steps(chain *c, const rc_cl_source sources[RC_INPUT
 {
     for (size_t k = 0; k < c->plan->step_count; ++k) {
         const rc_cl_step *step = &c->plan->steps[k];
-        const rc_cl_source *source = &sources[step->pass.input];
+        const rc_cl_source *source = &sources[step->input];
         if (!step->reads_input)
-            RC_TRY(enqueue_kernel(c, step->launch.kernel, step->launch.lanes, step->launch.groups));
+            RC_TRY(enqueue_groups(c, step, step->groups));
         else if (source->host)
-            RC_TRY(enqueue_pieces(c, &step->pass, source));
+            RC_TRY(enqueue_pieces(c, step, source));
         else
-            RC_TRY(enqueue_whole(c, &step->pass, source->memory));
+            RC_TRY(enqueue_whole(c, step, source->memory));
     }
     return RATECL_OK;
 }

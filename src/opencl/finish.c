@@ -121,7 +121,7 @@ ratecl_status rc_cl_add_finish(rc_cl_builder *b)
     cl_mem reference = b->reference_statistics ? b->reference_statistics : statistics;
     rc_cl_step *step;
     RC_TRY(rc_cl_add_launch(b, "finish", 1, &step));
-    return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(integers), ARGUMENT(reals), ARGUMENT(terms),
+    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(integers), ARGUMENT(reals), ARGUMENT(terms),
                          ARGUMENT(value_count), ARGUMENT(N), ARGUMENT(has_moments), ARGUMENT(has_reference),
                          ARGUMENT(statistics), ARGUMENT(reference), ARGUMENT(b->sums), ARGUMENT(plan->values),
                          ARGUMENT(plan->skipped));

@@ -47,10 +47,10 @@ static void choose_staging(rc_cl_plan *plan)
 static void round_staging_up(rc_cl_plan *plan)
 {
     for (size_t k = 0; k < plan->step_count; ++k) {
-        const rc_cl_pass *pass = &plan->steps[k].pass;
-        int64_t *rows = &plan->staging_rows[pass->input];
-        if (plan->steps[k].reads_input && *rows > 0 && *rows < pass->unit_rows + pass->overlap)
-            *rows = pass->unit_rows + pass->overlap;
+        const rc_cl_step *step = &plan->steps[k];
+        int64_t *rows = &plan->staging_rows[step->input];
+        if (step->reads_input && *rows > 0 && *rows < step->unit_rows + step->overlap)
+            *rows = step->unit_rows + step->overlap;
     }
 }
 
@@ -95,7 +95,7 @@ void rc_cl_plan_release(void *plan_state)
             clReleaseMemObject(plan->staging[k]);
     }
     for (size_t k = 0; k < plan->step_count; ++k)
-        clReleaseKernel(plan->steps[k].pass.kernel);
+        clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)
         clReleaseMemObject(plan->buffers[k]);
     free(plan->steps);

@@ -54,20 +54,16 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "sweep.cl", options, "sweep", t->sweep_lanes, &step));
     step->reads_input = true;
-    step->pass = (rc_cl_pass){
-        .kernel = step->pass.kernel,
-        .first_unit = 10,
-        .input = input,
-        .lanes = (size_t)t->sweep_lanes,
-        .tiles = rc_ceil_div(N, rc_cl_sweep_tile(t)),
-        .units = blocks,
-        .unit_rows = block_rows,
-        .overlap = wants->lags ? longest_lag(spec) : 0,
-    };
+    step->first_unit = 10;
+    step->input = input;
+    step->groups = rc_ceil_div(N, rc_cl_sweep_tile(t));
+    step->units = blocks;
+    step->unit_rows = block_rows;
+    step->overlap = wants->lags ? longest_lag(spec) : 0;
     cl_mem taus;
     RC_TRY(rc_cl_scratch(b, (int64_t)wants->lags, sizeof(cl_long), wants->lags ? spec->lags : NULL, &taus));
     const rc_cl_real epsilon = rc_cl_real_of(eps);
-    return SET_ARGUMENTS(step->pass.kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(taus), ARGUMENT(b->row_z),
                          rc_cl_real_argument(plan, &epsilon), ARGUMENT(moments), ARGUMENT(b->row_sums),
                          ARGUMENT(b->exponents), ARGUMENT(b->sums));
@@ -84,7 +80,7 @@ static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t bloc
     RC_TRY(rc_cl_add_launch(
         b, "merge_moments",
         rc_ceil_div(N, (int64_t)b->plan->tuning.merge_lanes * b->plan->tuning.sweep_vector), &step));
-    return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(moments), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
+    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(moments), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(*statistics));
 }
 
@@ -97,8 +93,8 @@ static ratecl_status add_merge_entropy(rc_cl_builder *b, bool direct, int64_t se
     const rc_cl_real log_N = rc_cl_real_of(log((double)view->shape[2]));
     rc_cl_step *step;
     RC_TRY(rc_cl_add_launch(b, "merge_entropy", b->at.blocks, &step));
-    return SET_ARGUMENTS(step->launch.kernel, 0, ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
-                         ARGUMENT(tiles), ARGUMENT(R), ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N),
+    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(b->row_sums), ARGUMENT(b->exponents), ARGUMENT(tiles),
+                         ARGUMENT(R), ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N),
                          ARGUMENT(is_direct), ARGUMENT(first), ARGUMENT(b->row_z), ARGUMENT(b->sums));
 }
 
