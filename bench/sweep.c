@@ -81,6 +81,7 @@ typedef struct options {
     int64_t B, T, N;
     int64_t runs;
     const char *device, *json;
+    char id[32];
 } options;
 
 /* Rows and columns of one measurement, and its arrays in host memory. */
@@ -287,7 +288,7 @@ static void verify(const target *where, const problem *p, const double *values, 
 static timing measure(const target *where, const problem *p, int64_t runs, double expected[TERMS_MAX])
 {
     ratecl_plan *plan = new_plan(where->context, p);
-    double times[RUNS_MAX], values[TERMS_MAX];
+    double times[RUNS_MAX] = { 0 }, values[TERMS_MAX];
     for (int64_t run = -DROPPED_RUNS; run < runs; ++run) {
         const double start = seconds_now();
         evaluate(where, plan, p, values);
@@ -307,7 +308,7 @@ static timing measure_read(size_t bytes, int64_t runs)
     static volatile uint64_t sink; /* keeps the sum from being optimised away */
     const int64_t count = (int64_t)(bytes / sizeof(uint64_t));
     uint64_t *words = new_array(bytes);
-    double times[RUNS_MAX];
+    double times[RUNS_MAX] = { 0 };
     for (int64_t k = 0; k < count; ++k)
         words[k] = (uint64_t)k;
     for (int64_t run = -DROPPED_RUNS; run < runs; ++run) {
@@ -437,8 +438,7 @@ static void run_problem(const work *job, const options *given, report *out)
     for (size_t k = ratecl_device_count(); k-- > 0;) {
         ratecl_device_info info = { .size = sizeof info };
         CHECK(ratecl_device_get(k, &info));
-        if (given->device ? !strstr(info.name, given->device) && strcmp(info.id, given->device) != 0
-                          : info.kind == RATECL_DEVICE_SOFTWARE)
+        if (given->device ? strcmp(info.id, given->id) != 0 : info.kind == RATECL_DEVICE_SOFTWARE)
             continue;
         run_on(open_host(info.id), &p, given, expected, out);
 #ifdef RATECL_WITH_OPENCL
@@ -488,9 +488,19 @@ static options read_options(int count, char **arguments)
     return given;
 }
 
+/* The id of the device that --device names, in whichever of the ways that ratecl knows. */
+static void find_id(options *given)
+{
+    target where = open_host(given->device);
+    memcpy(given->id, where.device.id, sizeof given->id);
+    ratecl_context_release(where.context);
+}
+
 int main(int count, char **arguments)
 {
-    const options given = read_options(count, arguments);
+    options given = read_options(count, arguments);
+    if (given.device)
+        find_id(&given);
     const size_t bytes = (size_t)(given.B * given.T * given.N) * sizeof(float);
     report out;
     begin_report(&out, &given, (double)bytes / measure_read(bytes, given.runs).minimum);

@@ -244,7 +244,7 @@ ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped
 /* Device memory of the plan's for input k, kept from the first call on. */
 static ratecl_status staging_of(rc_cl_plan *plan, int k, size_t bytes)
 {
-    cl_int code;
+    cl_int code = CL_SUCCESS;
     if (!plan->staging[k])
         plan->staging[k] = clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY, bytes, NULL, &code);
     return plan->staging[k] ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
