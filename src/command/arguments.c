@@ -9,9 +9,9 @@
 
 enum { HELP_COLUMN = 26 };
 
-static void print_option(const char *name, const char *placeholder, const char *help)
+static void print_option(const char *name, const char *metavariable, const char *help)
 {
-    int column = printf("  %s%s%s", name, placeholder ? " " : "", placeholder ? placeholder : "");
+    int column = printf("  %s%s%s", name, metavariable ? " " : "", metavariable ? metavariable : "");
     if (column > HELP_COLUMN - 2) {
         putchar('\n');
         column = 0;
@@ -30,7 +30,7 @@ static void print_help(const struct command *command)
     printf("Usage: ratecl %s [options]%s%s\n%s\n\nOptions:\n", command->name, command->operand ? " " : "",
            command->operand ? command->operand : "", command->summary);
     for (size_t k = 0; k < command->option_count; k++)
-        print_option(command->options[k].name, command->options[k].placeholder, command->options[k].help);
+        print_option(command->options[k].name, command->options[k].metavariable, command->options[k].help);
     print_option("--help", NULL, "print this help");
     if (command->notes)
         printf("\n%s", command->notes);

@@ -15,8 +15,8 @@ struct text_list {
 typedef enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_LIST } option_kind;
 
 struct option {
-    const char *name;        /* with its dashes */
-    const char *placeholder; /* of its value in the help; NULL for a flag */
+    const char *name;         /* with its dashes */
+    const char *metavariable; /* of its value in the help; NULL for a flag */
     option_kind kind;
     size_t offset;    /* in the settings: of a bool, a const char * or a text_list */
     const char *help; /* lines, parted by \n */

@@ -83,7 +83,7 @@ static void on_bus_error(int number)
 }
 
 /* Keep files from taking the numbers of standard streams that the caller closed; writing to such a stream
- * still fails, as the placeholder is open for reading only. */
+ * still fails, as the stand-in is open for reading only. */
 static void reserve_standard_streams(void)
 {
     int descriptor;
