@@ -62,6 +62,9 @@ pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Por
 rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe'
 oclgrind='RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small'
 no_opencl=OCL_ICD_VENDORS=/nonexistent
+# The kernels in the shape that GPUs get.
+gpu_shape=sweep_lanes=64,sweep_vector=4,sweep_vectors=1,sweep_step=4,merge_lanes=64
+gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=16,panel=64
 
 # The software rasteriser and the simulator use one core and take longest. Oclgrind 21.10 abandons a kernel that
 # has LLVM's instruction `freeze` when it looks for uninitialised reads: hence nothing is optimised then. In a
@@ -84,6 +87,8 @@ fast_stages() {
         stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size \
             meson test -t 4 $on_device
     done
+
+    stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device
 
     build no-opencl gcc -Dopencl=disabled
     stage 'without OpenCL' no-opencl meson test -t 4
