@@ -71,7 +71,7 @@ INLINE void stage(local real *staged, global const element *states, long begin, 
     }
 }
 
-/* products[m][n] += sum_k left[k][m0 + m] right[k][n0 + n] over `depth` staged steps from `start` on. */
+/* products[m][n] += sum_k left[k][m0 + m] right[k][n0 + n] over the staged steps [start, end). */
 INLINE void multiply(realv products[DOWN][ACROSS], local const real *left, int m0, local const real *right,
                             int n0, int start, int end)
 {

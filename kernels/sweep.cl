@@ -10,7 +10,8 @@
  * which the merge kernels add up in a fixed order.
  *
  *   MOMENTS     1 where the sums per neuron are wanted
- *   ENTROPY     0, 1 (eps = 0) or 2 (the pass for an eps > 0, where Z is known); SUMS asks for Z alone
+ *   ENTROPY     0, 1 (eps = 0; wants MOMENTS and SUMS) or 2 (the pass for an eps > 0, where Z is known)
+ *   SUMS        1 where Z is wanted
  *   LAGS        number of lags
  *   STEP        rows a lane takes at once
  *   VECTORS     vectors of neurons a lane takes */
@@ -36,7 +37,7 @@
 #define TILE (LANES * VECTORS * VECTOR)
 #define ROWS_WANTED (SUMS || ENTROPY)
 
-/* The order of a, b, c's middle one: a shift that is a sample, so that equal samples deviate by exactly 0,
+/* The middle one of a, b and c: a shift that is a sample, so that equal samples deviate by exactly 0,
  * and that one outlier does not spoil. */
 INLINE realv median(realv a, realv b, realv c) { return fmax(fmin(a, b), fmin(fmax(a, b), c)); }
 
@@ -162,8 +163,9 @@ INLINE int typical_exponent(const realv *shift, local real *scratch)
     return mean > 0 && isfinite(mean) ? ilogb(mean) : 0;
 }
 
-/* moments: (blocks, 3, N); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is all rows of the
- * array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. */
+/* moments: (blocks, 3, N); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles).
+ * R is all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for
+ * ENTROPY 2. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
       long block_rows, long blocks, long first_block, global const long *restrict taus,
