@@ -6,7 +6,10 @@
  *   ELEMENT     0 f32, 1 f64, 2 f16, 3 u8: the type of the array that is read
  *   CONTIGUOUS  1 where neighbouring neurons are neighbours in memory
  *   VECTOR      2, 4, 8 or 16 neurons that a lane takes at once
- *   LANES       lanes of a group */
+ *   LANES       lanes of a group
+ * and for kernels that write a gradient
+ *   OUTPUT      0 f32, 1 f64: the type of the array that is written
+ *   OUTPUT_CONTIGUOUS, ACCUMULATE */
 #ifndef PRECISION
 #define PRECISION 32
 #endif
@@ -22,6 +25,15 @@
 #ifndef LANES
 #define LANES 64
 #endif
+#ifndef OUTPUT
+#define OUTPUT 0
+#endif
+#ifndef OUTPUT_CONTIGUOUS
+#define OUTPUT_CONTIGUOUS 1
+#endif
+#ifndef ACCUMULATE
+#define ACCUMULATE 0
+#endif
 
 /* A lone lane has nobody to wait for. */
 #if LANES == 1
@@ -35,7 +47,7 @@
  * threads share the array. */
 #define INLINE static inline __attribute__((always_inline))
 
-#if PRECISION == 64 || ELEMENT == 1
+#if PRECISION == 64 || ELEMENT == 1 || OUTPUT == 1
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
 
@@ -45,9 +57,11 @@
 #if PRECISION == 64
 #define REAL double
 #define INTEGER long
+#define EPSILON DBL_EPSILON
 #else
 #define REAL float
 #define INTEGER int
+#define EPSILON FLT_EPSILON
 #endif
 typedef REAL real;
 
@@ -124,6 +138,58 @@ INLINE void store_reals(global real *memory, long index, long count, realv x)
     VSTORE(x, components);
     for (int k = 0; k < count; ++k)
         memory[index + k] = components[k];
+}
+
+/* Where row r = b T + t begins: b sb + t st from the offset on. */
+INLINE long row_begin(long row, long T, long offset, long sb, long st)
+{
+    return offset + row / T * sb + row % T * st;
+}
+
+/* Where each of the `rows` rows from `row` on begins, and its time step: the next row is a step away, or begins
+ * a new batch. */
+INLINE void find_rows(long *begin, long *time, const int rows, long row, long T, long offset, long sb, long st)
+{
+    long t = row % T;
+    for (int r = 0; r < rows; ++r) {
+        begin[r] = r == 0 || t == 0 ? row_begin(row + r, T, offset, sb, st) : begin[r - 1] + st;
+        time[r] = t;
+        t = t + 1 == T ? 0 : t + 1;
+    }
+}
+
+/* ---- Elements of the array that is written ---- */
+
+#if OUTPUT == 1
+#define OUTPUT_TYPE double
+#else
+#define OUTPUT_TYPE float
+#endif
+typedef OUTPUT_TYPE output;
+typedef PASTE(OUTPUT_TYPE, VECTOR) outputv;
+#define CONVERT_OUTPUT(x) PASTE(PASTE(convert_, OUTPUT_TYPE), VECTOR)(x)
+
+/* Give the first `count` components to the neurons from index `index` on. */
+INLINE void store(global output *memory, long index, long stride, long count, realv x)
+{
+#if OUTPUT_CONTIGUOUS
+    if (count >= VECTOR) {
+        outputv y = CONVERT_OUTPUT(x);
+#if ACCUMULATE
+        y += VLOAD(memory + index);
+#endif
+        VSTORE(y, memory + index);
+        return;
+    }
+#endif
+    real components[VECTOR];
+    VSTORE(x, components);
+    for (int k = 0; k < min(count, (long)VECTOR); ++k)
+#if ACCUMULATE
+        memory[index + k * stride] += (output)components[k];
+#else
+        memory[index + k * stride] = (output)components[k];
+#endif
 }
 
 /* ---- The natural logarithm ----

@@ -2,16 +2,17 @@
 /* One read of the states for all sums of a plan but the Hebbian ones.
  *
  * A group takes a block of rows (numbered r = b T + t) and a tile of neurons, and gives
- *   per neuron  the block's shift, mean - shift, and sum of squared deviations from the mean
+ *   per neuron  the block's shift, sum of S - shift, and sum of squared deviations from the mean
  *   per row     the tile's Z = sum S and A = sum S log(S / 2^e) with the exponent e of the tile's states in this
  *               block, so that large and small states keep their digits; or, in the second pass for an eps > 0,
- *               the sum of p log(p + eps)
+ *               the sum of p log(p + eps), and with GRADIENT that of p^2 / (p + eps) in the place of Z
  *   per lag     the sum of (S[b,t] - S[b,t+tau])^2 over the block and the tile
  * which the merge kernels add up in a fixed order.
  *
  *   MOMENTS     1 where the sums per neuron are wanted
  *   ENTROPY     0, 1 (eps = 0; wants MOMENTS and SUMS) or 2 (the pass for an eps > 0, where Z is known)
  *   SUMS        1 where Z is wanted
+ *   GRADIENT    1 where the gradient will be, too
  *   LAGS        number of lags
  *   STEP        rows a lane takes at once
  *   VECTORS     vectors of neurons a lane takes */
@@ -23,6 +24,9 @@
 #endif
 #ifndef ENTROPY
 #define ENTROPY 1
+#endif
+#ifndef GRADIENT
+#define GRADIENT 0
 #endif
 #ifndef LAGS
 #define LAGS 1
@@ -40,12 +44,6 @@
 /* The middle one of a, b and c: a shift that is a sample, so that equal samples deviate by exactly 0,
  * and that one outlier does not spoil. */
 INLINE realv median(realv a, realv b, realv c) { return fmax(fmin(a, b), fmin(fmax(a, b), c)); }
-
-/* Where row r begins: b sb + t st from the offset on. */
-INLINE long row_begin(long row, long T, long offset, long sb, long st)
-{
-    return offset + row / T * sb + row % T * st;
-}
 
 typedef struct lane_sums {
 #if MOMENTS
@@ -91,6 +89,9 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
         const realv p = x[r] * z_inverse[r];
         const realv term = select(p * logarithm(p + eps, 0), (realv)0, x[r] == (realv)0);
         a[r] += select(term, (realv)NAN, x[r] < (realv)0); /* p may be positive, where Z is negative too */
+#if GRADIENT
+        z[r] += p * p / (p + eps);
+#endif
     }
 #endif
 #if LAGS
@@ -116,12 +117,8 @@ INLINE void take_rows(lane_sums *sums, const int rows, global const element *sta
     long begin[STEP], time[STEP];
     real z_inverse[STEP];
     realv z[STEP], a[STEP];
-    long t = row % T;
+    find_rows(begin, time, rows, row, T, offset, sb, st);
     for (int r = 0; r < rows; ++r) {
-        /* The next row is a step away, or begins a new batch. */
-        begin[r] = r == 0 || t == 0 ? row_begin(row + r, T, offset, sb, st) : begin[r - 1] + st;
-        time[r] = t;
-        t = t + 1 == T ? 0 : t + 1;
         z[r] = a[r] = (realv)0;
 #if ENTROPY == 2
         z_inverse[r] = 1 / (row_z[row + r] + eps);
@@ -221,13 +218,13 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #if MOMENTS
     for (int v = 0; v < VECTORS; ++v) {
         const long column = first_column + (v * LANES + lane) * VECTOR;
-        const realv delta = (sums.total[v] - sums.total_lost[v]) / (real)rows;
+        const realv total = sums.total[v] - sums.total_lost[v], delta = total / (real)rows;
         const realv spread = sums.squares[v] - sums.squares_lost[v] - (real)rows * delta * delta;
         const long at = block * 3 * N + column, some = N - column;
         if (some <= 0)
             continue;
         store_reals(moments, at, some, sums.shift[v]);
-        store_reals(moments, at + N, some, delta);
+        store_reals(moments, at + N, some, total);
         store_reals(moments, at + 2 * N, some, select(spread, (realv)0, spread < (realv)0)); /* keeps a NaN */
     }
 #endif

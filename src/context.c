@@ -197,20 +197,26 @@ ratecl_status rc_context_wrap(const rc_path *path, void *state, const ratecl_con
     return RATECL_OK;
 }
 
+static ratecl_status open_cpu(const ratecl_context_options *options, ratecl_context **context)
+{
+    void *state;
+    RC_TRY(rc_cpu_context_create(options->threads, &state));
+    return rc_context_wrap(&rc_cpu_path, state, options, context);
+}
+
 static ratecl_status context_open(const ratecl_device_info *device, const ratecl_context_options *options,
                                   ratecl_context **context)
 {
-    void *state;
 #ifdef RATECL_WITH_OPENCL
     if (device->kind != RATECL_DEVICE_OPENMP) {
+        void *state;
         RC_TRY(rc_cl_context_open(device, options, &state));
         return rc_context_wrap(&rc_cl_path, state, options, context);
     }
 #else
     (void)device;
 #endif
-    RC_TRY(rc_cpu_context_create(options->threads, &state));
-    return rc_context_wrap(&rc_cpu_path, state, options, context);
+    return open_cpu(options, context);
 }
 
 ratecl_status ratecl_context_create(const ratecl_context_options *given, ratecl_context **context)
@@ -219,6 +225,8 @@ ratecl_status ratecl_context_create(const ratecl_context_options *given, ratecl_
     ratecl_context_options options;
     RC_TRY(rc_context_options_complete(given, &options));
     const char *name = options.device ? options.device : environment_device();
+    if (name && strcmp(name, "cpu") == 0) /* without a look at any OpenCL driver */
+        return open_cpu(&options, context);
 
     ratecl_device_info *list;
     size_t count;

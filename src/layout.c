@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "plan.h"
@@ -71,6 +72,41 @@ ratecl_status rc_view_check(const ratecl_layout *given, const char *name, rc_vie
                        ": expected every element to lie at or after the start of the memory, within 63 bits",
                        name, view->strides[0], view->strides[1], view->strides[2], layout.offset);
     view->extent = high + 1;
+    return RATECL_OK;
+}
+
+/* Whether the axes, from the closest neighbours to the farthest, each step over all that the ones before
+ * reach. */
+static bool is_distinct(const rc_view *view)
+{
+    int order[3] = { 0, 1, 2 };
+    for (int k = 0; k < 2; ++k)
+        for (int axis = 0; axis < 2; ++axis)
+            if (llabs(view->strides[order[axis]]) > llabs(view->strides[order[axis + 1]])) {
+                const int farther = order[axis];
+                order[axis] = order[axis + 1];
+                order[axis + 1] = farther;
+            }
+    int64_t reach = 0;
+    for (int k = 0; k < 3; ++k) {
+        const int64_t count = view->shape[order[k]], stride = llabs(view->strides[order[k]]);
+        if (count > 1 && stride <= reach)
+            return false;
+        reach += count > 1 ? (count - 1) * stride : 0;
+    }
+    return true;
+}
+
+ratecl_status rc_view_check_output(const rc_view *view, const char *name)
+{
+    if (view->element != RATECL_F32 && view->element != RATECL_F64)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s.element is %d: expected RATECL_F32 or RATECL_F64", name,
+                       (int)view->element);
+    if (!is_distinct(view))
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "%s.strides are (%" PRId64 ", %" PRId64 ", %" PRId64
+                       "): expected each axis to step over what the closer ones reach",
+                       name, view->strides[0], view->strides[1], view->strides[2]);
     return RATECL_OK;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From terms to the union of the sums that they need, and the evaluation of the whole. */
+/* From terms to the union of the sums that they need. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +66,7 @@ static ratecl_status need_lag(rc_spec *spec, rc_term *term)
                        "state_prediction: tau is %" PRId64 ": expected at least 1 and less than T = %" PRId64,
                        term->options.tau, T);
     term->lag = distinct_lag(spec, term->options.tau);
+    spec->gradient_reads = true;
     return RATECL_OK;
 }
 
@@ -87,6 +87,7 @@ static ratecl_status need_correlation(rc_spec *spec, rc_term *term)
 static ratecl_status need_row_entropy(rc_spec *spec, rc_term *term)
 {
     term->entropy = distinct_epsilon(spec, term->options.eps);
+    spec->gradient_reads = true;
     return need_moments(spec, term); /* reg's part, from the mean squares */
 }
 
@@ -98,7 +99,7 @@ static ratecl_status need_both_moments(rc_spec *spec, rc_term *term)
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "options.reference has %" PRId64 " neurons: expected as many as states, N = %" PRId64,
                        N1, N);
-    spec->uses[RC_REFERENCE] = true;
+    spec->uses[RC_REFERENCE] = spec->gradient_reads = true;
     return need_moments(spec, term);
 }
 
@@ -135,16 +136,6 @@ static void zero_epsilon_first(rc_spec *spec)
         }
 }
 
-static bool is_vector(const ratecl_term *term)
-{
-    return term->criterion == RATECL_POPULATION_KL && term->reduction == RATECL_REDUCTION_NONE;
-}
-
-static size_t values_of(const ratecl_term *term, int64_t N)
-{
-    return is_vector(term) ? (size_t)N : 1;
-}
-
 static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options)
 {
     if (!options->terms || options->term_count < 1 || options->term_count > INT32_MAX)
@@ -165,12 +156,80 @@ static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options
         rc_term *term = &spec->terms[k];
         RC_TRY(rc_term_complete(given, name, &term->options));
         RC_TRY(needs[term->options.criterion](spec, term));
+        term->cotangent = spec->cotangent_count;
+        spec->cotangent_count += rc_is_vector(term);
         term->value = spec->value_count;
-        spec->value_count += values_of(&term->options, spec->inputs[RC_STATES].shape[2]);
+        spec->value_count += rc_values_of(spec, term);
     }
     zero_epsilon_first(spec);
     return RATECL_OK;
 }
+
+/* ---- Gradients ---- */
+
+/* RATECL_OUTPUT_ of the gradient to each input, and the names of their options. */
+static const uint32_t gradient_bits[RC_INPUT_COUNT] = { RATECL_OUTPUT_GRADIENT_STATES,
+                                                        RATECL_OUTPUT_GRADIENT_REFERENCE,
+                                                        RATECL_OUTPUT_GRADIENT_WEIGHTS };
+static const char *const gradient_names[RC_INPUT_COUNT] = { "gradient_states", "gradient_reference",
+                                                            "gradient_weights" };
+
+static ratecl_status check_outputs(const ratecl_plan_options *options)
+{
+    uint32_t gradients = 0;
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        gradients |= gradient_bits[k];
+    if ((options->outputs & ~gradients) != RATECL_OUTPUT_VALUES)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.outputs is 0x%x: expected RATECL_OUTPUT_VALUES (0x%x), alone or joined with "
+                       "gradients (0x%x) by |",
+                       (unsigned)options->outputs, (unsigned)RATECL_OUTPUT_VALUES, (unsigned)gradients);
+    if (options->accumulate & ~(options->outputs & gradients))
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.accumulate is 0x%x: expected gradients of options.outputs (0x%x) only",
+                       (unsigned)options->accumulate, (unsigned)(options->outputs & gradients));
+    return RATECL_OK;
+}
+
+/* A layout for the gradient to an input, given or not. */
+static ratecl_status gradient_view(const rc_spec *spec, int input, const ratecl_layout *given, rc_view *view)
+{
+    const int64_t *shape = spec->inputs[input].shape;
+    ratecl_layout layout = RATECL_LAYOUT_INIT(
+        spec->precision == RATECL_PRECISION_F64 ? RATECL_F64 : RATECL_F32, shape[0], shape[1], shape[2]);
+    RC_TRY(rc_view_check(given ? given : &layout, gradient_names[input], view));
+    if (memcmp(view->shape, shape, sizeof view->shape) != 0)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.%s has the shape (%" PRId64 ", %" PRId64 ", %" PRId64
+                       "): expected that of %s, (%" PRId64 ", %" PRId64 ", %" PRId64 ")",
+                       gradient_names[input], view->shape[0], view->shape[1], view->shape[2],
+                       rc_input_names[input], shape[0], shape[1], shape[2]);
+    return rc_view_check_output(view, gradient_names[input]);
+}
+
+static ratecl_status add_gradients(rc_spec *spec, const ratecl_plan_options *options)
+{
+    const ratecl_layout *const layouts[RC_INPUT_COUNT] = { options->gradient_states,
+                                                           options->gradient_reference,
+                                                           options->gradient_weights };
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        rc_gradient *gradient = &spec->gradients[k];
+        gradient->wanted = (options->outputs & gradient_bits[k]) != 0;
+        gradient->accumulate = (options->accumulate & gradient_bits[k]) != 0;
+        if (!gradient->wanted)
+            continue;
+        if (!spec->uses[k])
+            return rc_fail(RATECL_ERROR_ARGUMENT,
+                           "options.outputs is 0x%x, with the gradient to %s: expected a %s term, since no "
+                           "other one depends on them",
+                           (unsigned)options->outputs, rc_input_names[k],
+                           k == RC_WEIGHTS ? "hebbian" : "population_kl");
+        RC_TRY(gradient_view(spec, k, layouts[k], &gradient->view));
+    }
+    return RATECL_OK;
+}
+
+/* ---- The whole ---- */
 
 static ratecl_status check_precision(const ratecl_context *context, const rc_spec *spec)
 {
@@ -180,11 +239,14 @@ static ratecl_status check_precision(const ratecl_context *context, const rc_spe
         return rc_fail(
             RATECL_ERROR_UNSUPPORTED,
             "options.precision is RATECL_PRECISION_F64: expected F32, since the device has no fp64");
-    for (int k = 0; k < RC_INPUT_COUNT; ++k)
-        if (spec->uses[k] && spec->inputs[k].element == RATECL_F64)
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const bool input = spec->uses[k] && spec->inputs[k].element == RATECL_F64;
+        const bool gradient = spec->gradients[k].wanted && spec->gradients[k].view.element == RATECL_F64;
+        if (input || gradient)
             return rc_fail(RATECL_ERROR_UNSUPPORTED,
                            "%s.element is RATECL_F64: expected another type, since the device has no fp64",
-                           rc_input_names[k]);
+                           input ? rc_input_names[k] : gradient_names[k]);
+    }
     return RATECL_OK;
 }
 
@@ -195,12 +257,11 @@ static ratecl_status describe(const ratecl_context *context, const ratecl_plan_o
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "options.precision is %d: expected RATECL_PRECISION_F32 or RATECL_PRECISION_F64",
                        (int)options->precision);
-    if (options->outputs != RATECL_OUTPUT_VALUES)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "options.outputs is 0x%x: expected RATECL_OUTPUT_VALUES (0x%x)",
-                       (unsigned)options->outputs, (unsigned)RATECL_OUTPUT_VALUES);
     spec->precision = options->precision;
+    RC_TRY(check_outputs(options));
     RC_TRY(check_inputs(spec, options));
     RC_TRY(add_terms(spec, options));
+    RC_TRY(add_gradients(spec, options));
     return check_precision(context, spec);
 }
 
@@ -269,94 +330,4 @@ size_t ratecl_plan_value_index(const ratecl_plan *plan, size_t term)
 {
     return plan && term < plan->spec.term_count ? plan->spec.terms[term].value
                                                 : ratecl_plan_value_count(plan);
-}
-
-/* ---- Evaluation ---- */
-
-void ratecl_inputs_init(ratecl_inputs *inputs)
-{
-    if (inputs)
-        *inputs = (ratecl_inputs)RATECL_INPUTS_INIT;
-}
-
-void ratecl_outputs_init(ratecl_outputs *outputs)
-{
-    if (outputs)
-        *outputs = (ratecl_outputs)RATECL_OUTPUTS_INIT;
-}
-
-static ratecl_status check_memory(const rc_view *view, const char *name, const void *memory, uint64_t bytes)
-{
-    const size_t element = rc_element_bytes(view->element);
-    if (!memory)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "inputs.%s is NULL: expected the plan's %s", name, name);
-    if ((uintptr_t)memory % element != 0)
-        return rc_fail(RATECL_ERROR_ARGUMENT,
-                       "inputs.%s is %p: expected an address that is a multiple of %zu", name, memory,
-                       element);
-    if (bytes && bytes < (uint64_t)view->extent * element)
-        return rc_fail(RATECL_ERROR_ARGUMENT,
-                       "inputs.%s_bytes is %" PRIu64 ": expected at least %" PRIu64 ", as the layout says",
-                       name, bytes, (uint64_t)view->extent * element);
-    return RATECL_OK;
-}
-
-ratecl_status rc_outputs_check(const ratecl_plan *plan, const ratecl_outputs *given, ratecl_outputs *outputs)
-{
-    *outputs = (ratecl_outputs)RATECL_OUTPUTS_INIT;
-    RC_TRY(RC_OPTIONS(outputs, given, "outputs"));
-    if (outputs->values && outputs->value_count < plan->spec.value_count)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "outputs.value_count is %zu: expected at least %zu",
-                       outputs->value_count, plan->spec.value_count);
-    if (outputs->skipped && outputs->skipped_count < plan->spec.term_count)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "outputs.skipped_count is %zu: expected at least %zu",
-                       outputs->skipped_count, plan->spec.term_count);
-    return RATECL_OK;
-}
-
-bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs)
-{
-    const rc_spec *spec = &plan->spec;
-    double total = 0;
-    bool finite = true;
-    for (size_t k = 0; k < spec->term_count; ++k) {
-        const rc_term *term = &spec->terms[k];
-        const size_t count = values_of(&term->options, spec->inputs[RC_STATES].shape[2]);
-        for (size_t v = 0; v < count; ++v)
-            finite = finite && isfinite(plan->values[term->value + v]);
-        if (!is_vector(&term->options))
-            total += term->options.weight * plan->values[term->value];
-    }
-    finite = finite && isfinite(total);
-    if (outputs->values)
-        memcpy(outputs->values, plan->values, spec->value_count * sizeof *plan->values);
-    if (outputs->total)
-        *outputs->total = total;
-    if (outputs->skipped)
-        memcpy(outputs->skipped, plan->skipped, spec->term_count * sizeof *plan->skipped);
-    return finite;
-}
-
-ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *given,
-                              const ratecl_outputs *given_outputs)
-{
-    RC_REFUSE_NULL(plan);
-    if (!given || !given_outputs)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "%s is NULL: expected a pointer", given ? "outputs" : "inputs");
-    ratecl_inputs inputs = RATECL_INPUTS_INIT;
-    RC_TRY(RC_OPTIONS(&inputs, given, "inputs"));
-    ratecl_outputs outputs;
-    RC_TRY(rc_outputs_check(plan, given_outputs, &outputs));
-
-    const void *memory[RC_INPUT_COUNT] = { inputs.states, inputs.reference, inputs.weights };
-    const uint64_t bytes[RC_INPUT_COUNT] = { inputs.states_bytes, inputs.reference_bytes,
-                                             inputs.weights_bytes };
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (plan->spec.uses[k])
-            RC_TRY(check_memory(&plan->spec.inputs[k], rc_input_names[k], memory[k], bytes[k]));
-        else
-            memory[k] = NULL;
-    }
-    RC_TRY(plan->context->path->evaluate(plan->state, memory, plan->values, plan->skipped));
-    return rc_outputs_write(plan, &outputs) ? RATECL_OK : rc_diagnose(plan, memory);
 }

@@ -30,7 +30,14 @@ typedef struct rc_term {
     size_t value;        /* index of its first value */
     size_t lag;          /* state_prediction: index in rc_spec.lags */
     size_t entropy;      /* entropy: index in rc_spec.epsilons */
+    size_t cotangent;    /* reduction none: index of its row of cotangents */
 } rc_term;
+
+/* The gradient with respect to one input. */
+typedef struct rc_gradient {
+    bool wanted, accumulate;
+    rc_view view; /* the input's shape; RATECL_F32 or RATECL_F64 */
+} rc_gradient;
 
 /* The description of a plan: the union of the sums its terms need. Sums that several terms share are
  * taken once. */
@@ -51,12 +58,52 @@ typedef struct rc_spec {
     double *epsilons;
     bool hebbian_batch; /* per batch: sum_ij W_ij C_ij */
     bool hebbian_step;  /* per row: sum_ij W_ij S_i S_j */
+
+    rc_gradient gradients[RC_INPUT_COUNT];
+    bool gradient_reads;    /* the gradient to the states depends on them element by element */
+    size_t cotangent_count; /* terms with reduction none */
 } rc_spec;
+
+/* Whether a term has N values, which take no part in the total. */
+static inline bool rc_is_vector(const rc_term *term)
+{
+    return term->options.criterion == RATECL_POPULATION_KL &&
+           term->options.reduction == RATECL_REDUCTION_NONE;
+}
+
+static inline size_t rc_values_of(const rc_spec *spec, const rc_term *term)
+{
+    return rc_is_vector(term) ? (size_t)spec->inputs[RC_STATES].shape[2] : 1;
+}
 
 static inline bool rc_sweep_has_entropy(const rc_spec *spec)
 {
     return spec->entropy_count > 0 && spec->epsilons[0] == 0;
 }
+
+static inline bool rc_wants_gradients(const rc_spec *spec)
+{
+    return spec->gradients[RC_STATES].wanted || spec->gradients[RC_REFERENCE].wanted ||
+           spec->gradients[RC_WEIGHTS].wanted;
+}
+
+static inline int64_t rc_longest_lag(const rc_spec *spec)
+{
+    int64_t longest = 0;
+    for (size_t k = 0; k < spec->lag_count; ++k)
+        longest = spec->lags[k] > longest ? spec->lags[k] : longest;
+    return longest;
+}
+
+/* What an evaluation on host memory reads and writes, all of it checked. */
+typedef struct rc_evaluation {
+    const void *inputs[RC_INPUT_COUNT]; /* NULL unless spec->uses[k] */
+    double scale;                       /* of the gradients */
+    const double *cotangents;           /* (cotangent_count, N), or NULL: zeros */
+    double *values;                     /* (value_count); may come out non-finite: that is no error here */
+    int64_t *skipped;                   /* (term_count) */
+    void *gradients[RC_INPUT_COUNT];    /* NULL unless spec->gradients[k].wanted */
+} rc_evaluation;
 
 /* A path evaluates specs: one const table for each of OpenMP and OpenCL. The states of contexts and
  * plans are the path's own. */
@@ -66,10 +113,7 @@ typedef struct rc_path {
     bool (*has_fp64)(const void *context_state);
     ratecl_status (*plan_create)(void *context_state, const rc_spec *spec, void **plan_state);
     void (*plan_release)(void *plan_state);
-    /* values: spec->value_count; skipped: spec->term_count. Values may be non-finite: that is no error
-       here. inputs[k] is NULL unless spec->uses[k]. */
-    ratecl_status (*evaluate)(void *plan_state, const void *const inputs[RC_INPUT_COUNT], double *values,
-                              int64_t *skipped);
+    ratecl_status (*evaluate)(void *plan_state, const rc_evaluation *evaluation);
 } rc_path;
 
 extern const rc_path rc_cpu_path;
@@ -87,6 +131,8 @@ struct ratecl_plan {
 /* ---- Checks, shared by the public functions ---- */
 
 ratecl_status rc_view_check(const ratecl_layout *layout, const char *name, rc_view *view);
+/* Check that a view can be written: floating-point elements, no two in the same place. */
+ratecl_status rc_view_check_output(const rc_view *view, const char *name);
 ratecl_status rc_outputs_check(const ratecl_plan *plan, const ratecl_outputs *given, ratecl_outputs *outputs);
 /* Copy plan->values and ->skipped out, and form the total; whether all of it is finite. */
 bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs);

@@ -281,14 +281,16 @@ static void values_buffer_on(caller *owner, const char *device)
     float *zeros = suite_allocate((count + ZONE) * sizeof *zeros);
     cl_mem values = buffer_of(owner, NULL, (count + ZONE) * sizeof(float));
     cl_mem small = buffer_of(owner, NULL, (count - 1) * sizeof(float));
+    const ratecl_cl_outputs outputs = { .size = sizeof outputs, .values = values };
+    const ratecl_cl_outputs too_small = { .size = sizeof outputs, .values = small };
     for (size_t k = 0; k < count + ZONE; k++)
         zeros[k] = -12345;
     ASSERT_CL(clEnqueueWriteBuffer(owner->queue, values, CL_TRUE, 0, (count + ZONE) * sizeof *zeros, zeros, 0,
                                    NULL, NULL));
 
-    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &inputs, small, 0, NULL, NULL), "values", "expected");
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &inputs, &too_small, 0, NULL, NULL), "values", "expected");
     cl_event done = NULL;
-    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, values, 0, NULL, &done));
+    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, &outputs, 0, NULL, &done));
     float *got = suite_allocate((count + ZONE) * sizeof *got);
     ASSERT_CL(clEnqueueReadBuffer(owner->queue, values, CL_TRUE, 0, (count + ZONE) * sizeof *got, got, 1,
                                   &done, NULL));
@@ -453,11 +455,12 @@ static void refusals_on(caller *owner, const char *device)
     bad[5].inputs.weights = foreign.weights;
     bad[6].inputs.states = short_states;
     bad[7].inputs.size = 0;
+    const ratecl_cl_outputs foreign_outputs = { .size = sizeof foreign_outputs, .values = foreign_values };
     cl_event event = NULL;
     for (size_t k = 0; k < COUNT(bad); k++)
         ASSERT_REFUSED(ratecl_cl_enqueue(plan, &bad[k].inputs, NULL, 0, NULL, &event), bad[k].name,
                        bad[k].reason);
-    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, foreign_values, 0, NULL, &event), "values", "context");
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, &foreign_outputs, 0, NULL, &event), "values", "context");
     ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, NULL, 1, NULL, &event), "wait_list", "NULL");
     ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, NULL, 1, &foreign_event, &event), "wait_list", "context");
     ASSERT_REFUSED(ratecl_cl_enqueue(NULL, &good, NULL, 0, NULL, &event), "plan", "NULL");

@@ -38,29 +38,48 @@ typedef struct ratecl_cl_inputs {
     cl_mem states;
     cl_mem reference; /**< needed where the plan has a population_kl term, else not read */
     cl_mem weights;   /**< needed where the plan has a hebbian term, else not read */
+    /* For gradients, float in f32 arithmetic and double in f64; each may be NULL, as in ratecl_inputs. */
+    cl_mem scale;      /**< one number: the factor of every gradient */
+    cl_mem cotangents; /**< (n, N) */
 } ratecl_cl_inputs;
 
-#define RATECL_CL_INPUTS_INIT                      \
-    {                                              \
-        sizeof(ratecl_cl_inputs), NULL, NULL, NULL \
+#define RATECL_CL_INPUTS_INIT                                  \
+    {                                                          \
+        sizeof(ratecl_cl_inputs), NULL, NULL, NULL, NULL, NULL \
+    }
+
+/** Buffers that an evaluation writes, likewise retained until then. `values` may be NULL; so may a gradient
+ *  that the plan does not give. A gradient must not overlap an input or another gradient, though they may be
+ *  parts of one buffer. */
+typedef struct ratecl_cl_outputs {
+    size_t size;
+    cl_mem values; /**< receives ratecl_plan_value_count() values and then their total, as float in f32
+                        arithmetic and as double in f64, from its start */
+    cl_mem gradient_states; /**< laid out as the plan's options say */
+    cl_mem gradient_reference;
+    cl_mem gradient_weights;
+} ratecl_cl_outputs;
+
+#define RATECL_CL_OUTPUTS_INIT                            \
+    {                                                     \
+        sizeof(ratecl_cl_outputs), NULL, NULL, NULL, NULL \
     }
 
 /** Enqueue an evaluation after the `wait_count` events of `wait_list`, and return at once.
  *
- *  `values`, which may be NULL, is a buffer of the caller's that receives ratecl_plan_value_count()
- *  values and then their total, as float in f32 arithmetic and as double in f64, from its start.
- *  `event`, which may be NULL, receives an event that is complete when the values are there; the
- *  caller releases it.
+ *  `outputs` may be NULL where the plan gives no gradient. `event`, which may be NULL, receives an event that
+ *  is complete when values and gradients are there; the caller releases it.
  *
  *  A plan holds one evaluation in flight: enqueueing a second one lets it follow the first in the
  *  queue, and ratecl_cl_wait() then gives the second one's results.
  *  Errors: ARGUMENT (a buffer is missing, too small or of another context; nothing is enqueued),
  *  DEVICE, MEMORY. */
 RATECL_EXPORT ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *inputs,
-                                              cl_mem values, cl_uint wait_count, const cl_event *wait_list,
-                                              cl_event *event);
+                                              const ratecl_cl_outputs *outputs, cl_uint wait_count,
+                                              const cl_event *wait_list, cl_event *event);
 
-/** Wait for the evaluation that was enqueued last, and give its results as ratecl_evaluate() does.
+/** Wait for the evaluation that was enqueued last, and give its values as ratecl_evaluate() does; the
+ *  gradients are in the caller's buffers, and the fields for them are not read.
  *  Errors: ARGUMENT (nothing was enqueued, or `outputs` is too small), DOMAIN, DEVICE, MEMORY. */
 RATECL_EXPORT ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *outputs);
 

@@ -178,7 +178,8 @@ RATECL_EXPORT uint64_t ratecl_layout_bytes(const ratecl_layout *layout);
  *                   asymmetry included.
  *                   over batch: (1/B) sum_b |sum_ij W[i,j] C_b[i,j]|
  *                   over step (nn4n): (1/R) sum_bt |sum_ij W[i,j] S[b,t,i] S[b,t,j]|
- *                   Time: R N^2 / 2 multiply-adds. Memory: N^2 for W's folded triangle, no product.
+ *                   Time: R N^2 / 2 multiply-adds. Memory: N^2 for W's folded triangle, no product. With
+ *                   gradients see below.
  * ENTROPY           p_i = S_i / (Z + eps), H = -sum_i p_i log(p_i + eps) in each row, 0 log 0 = 0, H = 0
  *                   where Z = 0; mean over rows of H, plus reg times the mean over rows of sum_i S_i^2.
  *                   DOMAIN where a state is negative. eps > 0 reads the states once more.
@@ -284,23 +285,58 @@ typedef enum ratecl_precision {
     RATECL_PRECISION_F64 = 1 /**< UNSUPPORTED where the device has no fp64 */
 } ratecl_precision;
 
-/** What an evaluation gives; one or more, joined by |. */
-enum { RATECL_OUTPUT_VALUES = 1 };
+/* Gradients
+ *
+ * The gradients of
+ *     scale * (total + sum over the terms with reduction none of weight sum_i u_i value_i),
+ * where the total is the sum of weight x value over all other terms, are exact derivatives of the
+ * definitions above with respect to S (every criterion), to S1 (population_kl) and to W (hebbian). Where
+ * there is no derivative:
+ *   |x| (l1, mean_ad, hebbian): its derivative at 0 is 0.
+ *   sd: its gradient is 0 where sd is 0, in cv as well.
+ *   max_ad: the neurons that reach the maximum share its gradient equally.
+ *   entropy: where S = 0 with eps = 0, and in a row with Z = 0, the gradient is that of reg's part alone.
+ *   population_kl: a variance that var_floor raised passes no gradient, while the mean does; a skipped neuron
+ *     passes that of reg's part alone.
+ *
+ * Time     All terms but hebbian: one more read of the states, none where they are firing_rate and
+ *          firing_rate_dist alone, and one write of the gradient, however many terms there are.
+ *          hebbian, to S: R N^2 multiply-adds for the product S (W + W^T), of which the value is a
+ *          by-product (so not R N^2 / 2 more). To W: R N^2 / 2 more, for the triangle i <= j of
+ *          sum over rows of sign S_i S_j.
+ * Memory   hebbian, to S: R N reals for the product. To W: N^2 reals for the triangle, a few times, so that
+ *          enough workers share it. Entropy: two reals a row.
+ */
+
+/** What an evaluation gives: the values, and the gradients that are joined to them by |. */
+enum {
+    RATECL_OUTPUT_VALUES = 1,
+    RATECL_OUTPUT_GRADIENT_STATES = 2,
+    RATECL_OUTPUT_GRADIENT_REFERENCE = 4, /**< the plan has a population_kl term */
+    RATECL_OUTPUT_GRADIENT_WEIGHTS = 8    /**< the plan has a hebbian term */
+};
 
 typedef struct ratecl_plan_options {
     size_t size;
     ratecl_precision precision;     /**< of the arithmetic */
-    uint32_t outputs;               /**< RATECL_OUTPUT_VALUES */
+    uint32_t outputs;               /**< RATECL_OUTPUT_VALUES, or that and gradients */
     const ratecl_layout *states;    /**< required */
     const ratecl_layout *reference; /**< required by population_kl: same N, own B and T; else not used */
     const ratecl_layout *weights;   /**< required by hebbian: shape (1, N, N); else not used */
     const ratecl_term *terms;       /**< an array of term_count terms, all with the size of the first */
     size_t term_count;              /**< at least 1 */
+    /* Where the gradients go: the shape of the input, RATECL_F32 or RATECL_F64, no two elements in the same
+     * place. NULL: C order, in the precision's element. */
+    const ratecl_layout *gradient_states;
+    const ratecl_layout *gradient_reference;
+    const ratecl_layout *gradient_weights;
+    uint32_t accumulate; /**< those gradients, of `outputs`, that are added to what is there */
 } ratecl_plan_options;
 
-#define RATECL_PLAN_OPTIONS_INIT                                                                           \
-    {                                                                                                      \
-        sizeof(ratecl_plan_options), RATECL_PRECISION_F32, RATECL_OUTPUT_VALUES, NULL, NULL, NULL, NULL, 0 \
+#define RATECL_PLAN_OPTIONS_INIT                                                                            \
+    {                                                                                                       \
+        sizeof(ratecl_plan_options), RATECL_PRECISION_F32, RATECL_OUTPUT_VALUES, NULL, NULL, NULL, NULL, 0, \
+            NULL, NULL, NULL, 0                                                                             \
     }
 RATECL_EXPORT void ratecl_plan_options_init(ratecl_plan_options *options);
 
@@ -331,15 +367,20 @@ typedef struct ratecl_inputs {
     uint64_t reference_bytes;
     const void *weights; /**< needed where the plan has a hebbian term */
     uint64_t weights_bytes;
+    const double *scale;      /**< factor of every gradient, such as the upstream one; NULL: 1 */
+    const double *cotangents; /**< (n, N): the u_i of the n terms with reduction none, in their order.
+                                   NULL: these terms take no part in the gradients */
+    size_t cotangent_count;   /**< how many doubles there are, n N; 0 for NULL */
 } ratecl_inputs;
 
-#define RATECL_INPUTS_INIT                               \
-    {                                                    \
-        sizeof(ratecl_inputs), NULL, 0, NULL, 0, NULL, 0 \
+#define RATECL_INPUTS_INIT                                              \
+    {                                                                   \
+        sizeof(ratecl_inputs), NULL, 0, NULL, 0, NULL, 0, NULL, NULL, 0 \
     }
 RATECL_EXPORT void ratecl_inputs_init(ratecl_inputs *inputs);
 
-/** Host memory that an evaluation writes. Each pointer may be NULL. */
+/** Host memory that an evaluation writes. Each pointer may be NULL, but for the gradients that the plan
+ *  gives. A gradient must not overlap an input or another gradient. */
 typedef struct ratecl_outputs {
     size_t size;
     double *values;     /**< ratecl_plan_value_count() unweighted values, in the order of the terms */
@@ -347,19 +388,26 @@ typedef struct ratecl_outputs {
     double *total;      /**< sum of weight x value over the terms that have one value */
     int64_t *skipped;   /**< for each term the neurons that degenerate = skip left out */
     size_t skipped_count;
+    void *gradient_states; /**< written, or added to, as the plan's options say; gaps stay as they are */
+    uint64_t gradient_states_bytes; /**< how much memory there is, to be checked; 0: not known */
+    void *gradient_reference;
+    uint64_t gradient_reference_bytes;
+    void *gradient_weights;
+    uint64_t gradient_weights_bytes;
 } ratecl_outputs;
 
-#define RATECL_OUTPUTS_INIT                            \
-    {                                                  \
-        sizeof(ratecl_outputs), NULL, 0, NULL, NULL, 0 \
+#define RATECL_OUTPUTS_INIT                                                       \
+    {                                                                             \
+        sizeof(ratecl_outputs), NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0, NULL, 0 \
     }
 RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
 
 /** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL CPU
  *  device reads it in place; for another one the plan's first call of this function allocates the device's
  *  copy of the inputs, which the plan keeps.
- *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; those that are not finite
- *  made it one), DEVICE, MEMORY. The plan stays usable after each of them. */
+ *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written, and values that are not finite
+ *  made it one; the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of them.
+ */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);
 

@@ -13,7 +13,25 @@ enum {
     RC_STEP_ROWS = 128     /* rows that meet a panel of the weights while it is in cache */
 };
 
-/* sweep: one read of an input. A task is a band of rows x a group of columns. */
+static inline int64_t rc_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t rc_divide_up(int64_t a, int64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+/* The tasks of a pass over the rows of an input: bands of rows x groups of columns. */
+typedef struct rc_cpu_grid {
+    int64_t bands;
+    int64_t band_rows; /* a multiple of RC_BLOCK_ROWS */
+    int64_t groups;
+    int64_t group_columns; /* a multiple of RC_TILE_COLUMNS where groups > 1 */
+} rc_cpu_grid;
+
+/* sweep: one read of an input. */
 typedef struct rc_cpu_sweep {
     const rc_view *view;
     const void *memory;
@@ -21,15 +39,13 @@ typedef struct rc_cpu_sweep {
     bool entropy; /* with eps = 0 */
     size_t lag_count;
     const int64_t *lags;
-    int64_t bands;
-    int64_t band_rows; /* a multiple of RC_BLOCK_ROWS */
-    int64_t groups;
-    int64_t group_columns; /* a multiple of RC_TILE_COLUMNS where groups > 1 */
-    double *mean;          /* (bands, N) */
-    double *deviations;    /* (bands, N): sum of squared deviations from the band's mean */
-    double *row_sums;      /* (groups, R, 2): Z, sum S log S; only where groups > 1 */
-    double *entropy_sums;  /* (bands) */
-    double *lag_sums;      /* (bands, groups, lag_count) */
+    rc_cpu_grid grid;
+    double *mean;         /* (bands, N) */
+    double *deviations;   /* (bands, N): sum of squared deviations from the band's mean */
+    double *row_sums;     /* (groups, R, 2): Z, A = sum S log S; only where groups > 1 */
+    double *entropy_rows; /* (R, 2): A / Z, 1 / Z, or 0 where Z = 0; NULL but for the gradient */
+    double *entropy_sums; /* (bands) */
+    double *lag_sums;     /* (bands, groups, lag_count) */
 } rc_cpu_sweep;
 
 /* entropy with eps > 0: p = S / (Z + eps) needs Z first, hence a read of its own. A task is a band of rows.
@@ -41,12 +57,16 @@ typedef struct rc_cpu_entropy {
     const double *epsilons; /* (count), all > 0 */
     int64_t bands;
     int64_t band_rows;
-    double *sums; /* (bands, count) */
+    double *entropy_rows; /* (count, R, 2): G = sum p h, 1 / (Z + eps) or 0 where Z = 0; NULL but for the
+                             gradient (h_i - G) / (Z + eps), where h = -log(p + eps) - p / (p + eps) */
+    double *sums;         /* (bands, count) */
 } rc_cpu_entropy;
 
-/* correlation: sum_ij W_ij S_i S_j over i <= j, with the folded weights
- *     U_ij = W_ij + W_ji for i < j,  W_ii for i = j,  0 for i > j.
- * U lies in panels of `panel` columns; panel p holds the rows i < (p + 1) panel, as (i, panel). */
+/* correlation: sum_ij W_ij S_i S_j, from weights that are folded in panels of `panel` columns.
+ * For the values alone these are
+ *     U_ij = W_ij + W_ji for i < j,  W_ii for i = j,  0 for i > j;
+ * panel p holds the rows i < (p + 1) panel, as (i, panel). For the gradient to the states, whose product
+ * S (W + W^T) gives the values too, they are W + W^T as a whole, and so is every panel. */
 typedef struct rc_cpu_correlation {
     const rc_view *states;
     const rc_view *weights;
@@ -54,7 +74,8 @@ typedef struct rc_cpu_correlation {
     const void *weights_memory;
     int64_t panel;
     int64_t panels;
-    void *folded;        /* real (panel^2 panels (panels + 1) / 2) */
+    bool whole;
+    void *folded;        /* real (panel^2 panels (panels + 1) / 2), or (panel^2 panels^2) of a whole */
     int64_t leading;     /* reals from one row of a task's copy of the states to the next */
     int64_t batch_steps; /* time steps in a task */
     int64_t batch_run;   /* batches in a task: > 1 only where chunks = parts = 1 */
@@ -62,10 +83,56 @@ typedef struct rc_cpu_correlation {
     int64_t batch_chunks; /* of time, in a batch */
     int64_t batch_parts;  /* of the panels */
     double *batch_sums;   /* (batch_runs, batch_chunks, batch_parts) */
-    int64_t step_rows;    /* rows in a task */
+    int64_t step_rows;    /* rows in a task, of the product too */
     int64_t step_tasks;
     double *step_sums; /* (step_tasks) */
+    void *product;     /* real (R, N): S (W + W^T), of a whole */
+    double *forms;     /* (R): sum_ij W_ij S_i S_j of each row; NULL where no gradient needs it */
 } rc_cpu_correlation;
+
+/* weights: the gradient to W, scale / R sum_r rho_r S_ri S_rj. The triangle i <= j of the sums lies in panels
+ * like those of U. A task is a part of the panels x a chunk of the rows. */
+typedef struct rc_cpu_weights {
+    const rc_view *states;
+    const void *states_memory;
+    const double *row_factors; /* (R): rho */
+    const rc_gradient *to;
+    void *gradient;
+    double factor; /* scale / R */
+    int64_t panel;
+    int64_t panels;
+    int64_t leading; /* as of the correlation */
+    int64_t parts;   /* of the panels */
+    int64_t chunks;  /* of the rows: each has sums of its own */
+    int64_t chunk_rows;
+    int64_t chunk_sums; /* panel^2 panels (panels + 1) / 2 */
+    double *sums;       /* (chunks, chunk_sums) */
+} rc_cpu_weights;
+
+/* gradient: one write of the gradient to the states or to the reference, which in row r and column i is
+ *     alpha_i + beta_i (S_i - centre_i)
+ *     + each lag's factor times (S - S_later) + (S - S_earlier), where there are such rows,
+ *     + each eps's factor times dH/dS_i
+ *     + product_factor row_factors_r (S (W + W^T))_i. */
+typedef struct rc_cpu_gradient {
+    const rc_view *view;
+    const void *memory;
+    bool reads; /* the input */
+    const rc_gradient *to;
+    void *gradient;
+    rc_cpu_grid grid;
+    const double *alpha, *beta, *centre; /* (N) */
+    size_t lag_count;
+    const int64_t *lags;
+    const double *lag_factors; /* (lag_count) */
+    size_t entropy_count;
+    const double *epsilons;        /* (entropy_count) */
+    const double *entropy_rows;    /* (entropy_count, R, 2): of rc_cpu_sweep, rc_cpu_entropy */
+    const double *entropy_factors; /* (entropy_count) */
+    const void *product;           /* real (R, N), or NULL */
+    const double *row_factors;     /* (R): of the product */
+    double product_factor;
+} rc_cpu_gradient;
 
 typedef void (*rc_cpu_task)(const void *work, int64_t task, void *scratch);
 
@@ -74,11 +141,16 @@ typedef struct rc_cpu_passes {
     int64_t real_bytes;
     int64_t panel;        /* of the folded weights; a multiple of the microkernel's rows */
     size_t sweep_scratch; /* bytes for each thread */
-    rc_cpu_task sweep;    /* of an rc_cpu_sweep */
-    rc_cpu_task entropy;  /* of an rc_cpu_entropy */
-    rc_cpu_task fold;     /* of an rc_cpu_correlation: one panel */
+    size_t (*gradient_scratch)(size_t lag_count);
+    rc_cpu_task sweep;   /* of an rc_cpu_sweep */
+    rc_cpu_task entropy; /* of an rc_cpu_entropy */
+    rc_cpu_task fold;    /* of an rc_cpu_correlation: one panel */
     rc_cpu_task batch;
     rc_cpu_task step;
+    rc_cpu_task product;
+    rc_cpu_task weights;          /* of an rc_cpu_weights */
+    rc_cpu_task weights_gradient; /* one panel, all chunks: written, to both triangles */
+    rc_cpu_task gradient;         /* of an rc_cpu_gradient */
 } rc_cpu_passes;
 
 /* One instruction set. */
@@ -103,8 +175,10 @@ static inline void rc_merge_moments(double *mean_m, double *deviations_m, double
 }
 
 /* Sum of H = log Z - A / Z over `rows` rows of N columns, whose Z and A = sum S log S lie in `groups`
- * partial sums (groups, stride, 2). */
-double rc_merge_row_entropy(const double *row_sums, int64_t groups, int64_t stride, int64_t rows, int64_t N);
+ * partial sums (groups, stride, 2). Where entropy_rows, (rows, 2), is not NULL, it receives A / Z and 1 / Z.
+ */
+double rc_merge_row_entropy(const double *row_sums, int64_t groups, int64_t stride, int64_t rows, int64_t N,
+                            double *entropy_rows);
 
 /* Task: the columns of one tile, all bands into the first, whose deviations become variances. */
 void rc_merge_bands(const void *sweep, int64_t tile, void *scratch);
@@ -122,5 +196,24 @@ typedef struct rc_cpu_sums {
 } rc_cpu_sums;
 
 void rc_cpu_finish(const rc_spec *spec, const rc_cpu_sums *sums, double *values, int64_t *skipped);
+
+/* ---- coefficients.c ---- */
+
+/* What the terms' derivatives have in common for all rows. */
+typedef struct rc_cpu_coefficients {
+    double *alpha[2], *beta[2], *centre[2]; /* (N): of RC_STATES and RC_REFERENCE; see rc_cpu_gradient */
+    double *lags;                           /* (lag_count): of (S - S_later) + (S - S_earlier) */
+    double *entropies;                      /* (entropy_count): of dH/dS */
+    double hebbian[2];                      /* by ratecl_over: of sign(sum_ij W_ij S_i S_j) */
+} rc_cpu_coefficients;
+
+/* `skipped` is what finish gave. The gradients' scale is in all of them but the Hebbian ones. */
+void rc_cpu_coefficients_find(const rc_spec *spec, const rc_cpu_sums *sums, const rc_evaluation *evaluation,
+                              rc_cpu_coefficients *coefficients);
+
+/* rho_r: the signs of the row's batch and of the row, each times its coefficient. `forms`, (R), holds the
+ * rows' sums and receives rho; batch_forms is (B). */
+void rc_cpu_row_factors(const rc_spec *spec, const double hebbian[2], const double *batch_forms,
+                        double *forms);
 
 #endif

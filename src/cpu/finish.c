@@ -1,26 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* finish: from sums to values, in double. */
-#include <math.h>
-
+#include "compensated.h"
 #include "cpu.h"
-
-/* A sum with Neumaier's compensation: its error does not grow with the number of terms. */
-typedef struct compensated {
-    double sum, rest;
-} compensated;
-
-static void add(compensated *c, double x)
-{
-    const double sum = c->sum + x;
-    if (isfinite(sum))
-        c->rest += fabs(c->sum) >= fabs(x) ? (c->sum - sum) + x : (x - sum) + c->sum;
-    c->sum = sum;
-}
-
-static double total(const compensated *c)
-{
-    return c->sum + c->rest;
-}
 
 typedef struct finish {
     const rc_spec *spec;
@@ -45,18 +26,18 @@ static double squared_distance(double x, double y)
 
 static double sum_from(const finish *f, double centre, double (*measure)(double, double))
 {
-    compensated c = { 0, 0 };
+    rc_compensated c = { 0, 0 };
     for (int64_t i = 0; i < f->N; i++)
-        add(&c, measure(f->sums->mean[RC_STATES][i], centre));
-    return total(&c);
+        rc_add(&c, measure(f->sums->mean[RC_STATES][i], centre));
+    return rc_total(&c);
 }
 
 static double mean_rate(const finish *f)
 {
-    compensated c = { 0, 0 };
+    rc_compensated c = { 0, 0 };
     for (int64_t i = 0; i < f->N; i++)
-        add(&c, f->sums->mean[RC_STATES][i]);
-    return total(&c) / (double)f->N;
+        rc_add(&c, f->sums->mean[RC_STATES][i]);
+    return rc_total(&c) / (double)f->N;
 }
 
 /* mean over rows of S_i^2 */
@@ -68,10 +49,10 @@ static double mean_square(const finish *f, int input, int64_t i)
 /* mean over rows of sum_i S_i^2 */
 static double sum_mean_squares(const finish *f, int input)
 {
-    compensated c = { 0, 0 };
+    rc_compensated c = { 0, 0 };
     for (int64_t i = 0; i < f->N; i++)
-        add(&c, mean_square(f, input, i));
-    return total(&c);
+        rc_add(&c, mean_square(f, input, i));
+    return rc_total(&c);
 }
 
 /* Every criterion: write the term's values, return how many neurons it skipped. */
@@ -178,13 +159,13 @@ static int64_t population_kl(const finish *f, const rc_term *term, double *value
 {
     const ratecl_term *const options = &term->options;
     const bool each = options->reduction == RATECL_REDUCTION_NONE;
-    compensated sum = { 0, 0 };
+    rc_compensated sum = { 0, 0 };
     int64_t skipped = 0;
     for (int64_t i = 0; i < f->N; i++) {
         double kl;
         const bool counts = neuron_divergence(f, options, i, &kl);
         skipped += !counts;
-        add(&sum, kl);
+        rc_add(&sum, kl);
         if (each && options->reg != 0)
             kl += options->reg * (mean_square(f, RC_STATES, i) + mean_square(f, RC_REFERENCE, i));
         if (each)
@@ -193,7 +174,7 @@ static int64_t population_kl(const finish *f, const rc_term *term, double *value
     if (each)
         return skipped;
     const bool mean = options->reduction == RATECL_REDUCTION_MEAN && skipped < f->N;
-    *value = mean ? total(&sum) / (double)(f->N - skipped) : total(&sum);
+    *value = mean ? rc_total(&sum) / (double)(f->N - skipped) : rc_total(&sum);
     if (options->reg != 0)
         *value += options->reg * (sum_mean_squares(f, RC_STATES) + sum_mean_squares(f, RC_REFERENCE));
     return skipped;

@@ -14,7 +14,8 @@ static double row_entropy(double Z, double A, double log_N)
     return H < 0 ? 0 : H > log_N ? log_N : H;
 }
 
-double rc_merge_row_entropy(const double *row_sums, int64_t groups, int64_t stride, int64_t rows, int64_t N)
+double rc_merge_row_entropy(const double *row_sums, int64_t groups, int64_t stride, int64_t rows, int64_t N,
+                            double *entropy_rows)
 {
     const double log_N = log((double)N);
     double total = 0;
@@ -25,13 +26,17 @@ double rc_merge_row_entropy(const double *row_sums, int64_t groups, int64_t stri
             A += row_sums[2 * (g * stride + r) + 1];
         }
         total += row_entropy(Z, A, log_N);
+        if (entropy_rows != NULL) {
+            entropy_rows[2 * r] = Z == 0 ? 0 : A / Z;
+            entropy_rows[2 * r + 1] = Z == 0 ? 0 : 1 / Z;
+        }
     }
     return total;
 }
 
 static int64_t band_end(const rc_cpu_sweep *sweep, int64_t band)
 {
-    const int64_t R = rc_view_rows(sweep->view), end = (band + 1) * sweep->band_rows;
+    const int64_t R = rc_view_rows(sweep->view), end = (band + 1) * sweep->grid.band_rows;
     return end < R ? end : R;
 }
 
@@ -41,8 +46,8 @@ void rc_merge_bands(const void *work, int64_t tile, void *scratch)
     const rc_cpu_sweep *const sweep = work;
     const int64_t N = sweep->view->shape[2], begin = tile * RC_TILE_COLUMNS;
     const int64_t end = N - begin < RC_TILE_COLUMNS ? N : begin + RC_TILE_COLUMNS;
-    for (int64_t band = 1; band < sweep->bands; band++) {
-        const int64_t before = band * sweep->band_rows;
+    for (int64_t band = 1; band < sweep->grid.bands; band++) {
+        const int64_t before = band * sweep->grid.band_rows;
         const double m = (double)before, n = (double)(band_end(sweep, band) - before);
         for (int64_t i = begin; i < end; i++)
             rc_merge_moments(&sweep->mean[i], &sweep->deviations[i], m, sweep->mean[band * N + i],
@@ -57,7 +62,9 @@ void rc_merge_band_rows(const void *work, int64_t band, void *scratch)
 {
     (void)scratch;
     const rc_cpu_sweep *const sweep = work;
-    const int64_t R = rc_view_rows(sweep->view), first = band * sweep->band_rows;
-    sweep->entropy_sums[band] = rc_merge_row_entropy(sweep->row_sums + 2 * first, sweep->groups, R,
-                                                     band_end(sweep, band) - first, sweep->view->shape[2]);
+    const int64_t R = rc_view_rows(sweep->view), first = band * sweep->grid.band_rows;
+    double *const entropy_rows = sweep->entropy_rows ? sweep->entropy_rows + 2 * first : NULL;
+    sweep->entropy_sums[band] =
+        rc_merge_row_entropy(sweep->row_sums + 2 * first, sweep->grid.groups, R,
+                             band_end(sweep, band) - first, sweep->view->shape[2], entropy_rows);
 }

@@ -88,6 +88,18 @@ LOOP double sum_p_log_p(const real *x, int64_t n, real divisor, real eps)
     return sum(term, n);
 }
 
+/* sum_j p_j^2 / (p_j + eps) with p = x / divisor. */
+LOOP double sum_p_share(const real *x, int64_t n, real divisor, real eps)
+{
+    real term[TILE];
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        const real p = x[j] / divisor;
+        term[j] = p > 0 ? p * (p / (p + eps)) : 0;
+    }
+    return sum(term, n);
+}
+
 static inline real median(real a, real b, real c)
 {
     const real low = a < b ? a : b, high = a < b ? b : a;
@@ -220,40 +232,40 @@ static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scr
     }
 }
 
-static inline int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 void rc_sweep_task(const void *work, int64_t task, void *scratch)
 {
     const rc_cpu_sweep *const sweep = work;
+    const rc_cpu_grid *const grid = &sweep->grid;
     const int64_t N = sweep->view->shape[2], R = rc_view_rows(sweep->view);
-    const int64_t band = task / sweep->groups, group = task % sweep->groups;
-    const int64_t first = band * sweep->band_rows, end = least(R, first + sweep->band_rows);
-    const int64_t left = group * sweep->group_columns, right = least(N, left + sweep->group_columns);
+    const int64_t band = task / grid->groups, group = task % grid->groups;
+    const int64_t first = band * grid->band_rows, end = rc_least(R, first + grid->band_rows);
+    const int64_t left = group * grid->group_columns, right = rc_least(N, left + grid->group_columns);
     double *const lag_sums = sweep->lag_sums + task * (int64_t)sweep->lag_count;
+    const bool whole_rows = grid->groups == 1;
     double block_sums[2 * RC_BLOCK_ROWS] = { 0 }; /* (rows, 2) */
     columns c;
 
     for (size_t l = 0; l < sweep->lag_count; l++)
         lag_sums[l] = 0;
-    if (sweep->entropy && sweep->groups == 1)
+    if (sweep->entropy && whole_rows)
         sweep->entropy_sums[band] = 0;
     for (int64_t r = first; r < end; r += RC_BLOCK_ROWS) {
-        const int64_t rows = least(RC_BLOCK_ROWS, end - r);
-        double *const row_sums = sweep->groups == 1 ? block_sums : sweep->row_sums + 2 * (group * R + r);
+        const int64_t rows = rc_least(RC_BLOCK_ROWS, end - r);
+        double *row_sums = block_sums;
+        if (sweep->entropy && !whole_rows)
+            row_sums = sweep->row_sums + 2 * (group * R + r);
         for (int64_t k = 0; sweep->entropy && k < 2 * rows; k++)
             row_sums[k] = 0;
         for (int64_t i = left; i < right; i += TILE) {
-            const region at = { r, rows, i, least(TILE, right - i) };
+            const region at = { r, rows, i, rc_least(TILE, right - i) };
             sweep_tile(sweep, at, scratch, &c, row_sums, lag_sums);
             if (sweep->moments)
                 merge_columns(&c, at.n, rows, r - first, sweep->mean + band * N + i,
                               sweep->deviations + band * N + i);
         }
-        if (sweep->entropy && sweep->groups == 1)
-            sweep->entropy_sums[band] += rc_merge_row_entropy(row_sums, 1, rows, rows, N);
+        if (sweep->entropy && whole_rows)
+            sweep->entropy_sums[band] += rc_merge_row_entropy(
+                row_sums, 1, rows, rows, N, sweep->entropy_rows ? sweep->entropy_rows + 2 * r : NULL);
     }
 }
 
@@ -266,27 +278,51 @@ static void piece_sums(const rc_cpu_entropy *entropy, const rc_rows *rows, real 
     for (int64_t k = 0; k < rows->count; k++)
         z[k] = 0;
     for (int64_t i = 0; i < N; i += TILE) {
-        const int64_t n = least(TILE, N - i);
+        const int64_t n = rc_least(TILE, N - i);
         rc_tile_rows(entropy->view, entropy->memory, rows, i, n, piece, row);
         for (int64_t k = 0; k < rows->count; k++)
             z[k] += sum(row[k], n);
     }
 }
 
-/* Sum over the rows of a piece and the columns of a tile; a silent row, Z = 0, counts as p = S = 0. */
-static double piece_entropy(const real *const *row, int64_t rows, int64_t n, const double *z, double eps)
+/* Sum over the rows of a piece and the columns of a tile; a silent row, Z = 0, counts as p = S = 0. Where
+ * entropy_rows, (rows, 2), is not NULL, the rows' shares of G are added to it. */
+static double piece_entropy(const real *const *row, int64_t rows, int64_t n, const double *z, double eps,
+                            double *entropy_rows)
 {
     double total = 0;
-    for (int64_t k = 0; k < rows; k++)
-        total += sum_p_log_p(row[k], n, z[k] == 0 ? 1 : (real)(z[k] + eps), (real)eps);
+    for (int64_t k = 0; k < rows; k++) {
+        const real divisor = z[k] == 0 ? 1 : (real)(z[k] + eps);
+        const double H = sum_p_log_p(row[k], n, divisor, (real)eps);
+        total += H;
+        if (entropy_rows != NULL)
+            entropy_rows[2 * k] += H - sum_p_share(row[k], n, divisor, (real)eps);
+    }
     return total;
+}
+
+/* The rows of rc_cpu_entropy.entropy_rows that begin at row r, for eps number `e`. */
+static double *rows_of(const rc_cpu_entropy *entropy, size_t e, int64_t r)
+{
+    return entropy->entropy_rows ? entropy->entropy_rows + 2 * ((int64_t)e * rc_view_rows(entropy->view) + r)
+                                 : NULL;
+}
+
+static void begin_rows(const rc_cpu_entropy *entropy, int64_t r, int64_t rows, const double *z)
+{
+    for (size_t e = 0; entropy->entropy_rows && e < entropy->count; e++)
+        for (int64_t k = 0; k < rows; k++) {
+            double *const row = rows_of(entropy, e, r + k);
+            row[0] = 0;
+            row[1] = z[k] == 0 ? 0 : 1 / (z[k] + entropy->epsilons[e]);
+        }
 }
 
 void rc_entropy_task(const void *work, int64_t task, void *scratch)
 {
     const rc_cpu_entropy *const entropy = work;
     const int64_t N = entropy->view->shape[2], first = task * entropy->band_rows;
-    const int64_t end = least(rc_view_rows(entropy->view), first + entropy->band_rows);
+    const int64_t end = rc_least(rc_view_rows(entropy->view), first + entropy->band_rows);
     real *const piece = ((thread_scratch *)scratch)->now;
     double *const sums = entropy->sums + task * (int64_t)entropy->count;
     double z[RC_PIECE_ROWS];
@@ -294,14 +330,15 @@ void rc_entropy_task(const void *work, int64_t task, void *scratch)
     for (size_t e = 0; e < entropy->count; e++)
         sums[e] = 0;
     for (int64_t r = first; r < end; r += RC_PIECE_ROWS) {
-        const rc_rows rows = rc_rows_find(entropy->view, r, least(RC_PIECE_ROWS, end - r));
+        const rc_rows rows = rc_rows_find(entropy->view, r, rc_least(RC_PIECE_ROWS, end - r));
         piece_sums(entropy, &rows, piece, z);
+        begin_rows(entropy, r, rows.count, z);
         for (int64_t i = 0; i < N; i += TILE) {
-            const int64_t n = least(TILE, N - i);
+            const int64_t n = rc_least(TILE, N - i);
             const real *row[RC_PIECE_ROWS];
             rc_tile_rows(entropy->view, entropy->memory, &rows, i, n, piece, row);
             for (size_t e = 0; e < entropy->count; e++)
-                sums[e] += piece_entropy(row, rows.count, n, z, entropy->epsilons[e]);
+                sums[e] += piece_entropy(row, rows.count, n, z, entropy->epsilons[e], rows_of(entropy, e, r));
         }
     }
 }
@@ -309,8 +346,13 @@ void rc_entropy_task(const void *work, int64_t task, void *scratch)
 const rc_cpu_passes rc_cpu_passes_table = { .real_bytes = sizeof(real),
                                             .panel = 2 * RC_VECTOR_BYTES / (int64_t)sizeof(real),
                                             .sweep_scratch = sizeof(thread_scratch),
+                                            .gradient_scratch = rc_gradient_scratch,
                                             .sweep = rc_sweep_task,
                                             .entropy = rc_entropy_task,
                                             .fold = rc_fold_task,
                                             .batch = rc_batch_task,
-                                            .step = rc_step_task };
+                                            .step = rc_step_task,
+                                            .product = rc_product_task,
+                                            .weights = rc_weights_task,
+                                            .weights_gradient = rc_weights_gradient_task,
+                                            .gradient = rc_gradient_task };

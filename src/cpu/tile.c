@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 static inline real from_f32(float x)
 {
     return (real)x;
@@ -78,4 +82,84 @@ void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, 
         offset[k] = rows->offset[k] + column * stride;
     load[view->element](memory, offset, rows->count, n, stride, llabs(view->strides[1]) < llabs(stride), copy,
                         leading);
+}
+
+typedef void store_function(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
+                            bool along_rows, bool accumulate, const real *piece, int64_t leading);
+
+/* Elements are written in the order in which they lie closest. */
+#define DEFINE_STORE(name, type)                                                                   \
+    static void name(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride, \
+                     bool along_rows, bool accumulate, const real *piece, int64_t leading)         \
+    {                                                                                              \
+        type *const element = memory;                                                              \
+        if (along_rows) {                                                                          \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                for (int64_t k = 0; k < rows; k++) {                                               \
+                    type *const to = element + offset[k] + i * stride;                             \
+                    *to = (type)piece[k * leading + i] + (accumulate ? *to : 0);                   \
+                }                                                                                  \
+            return;                                                                                \
+        }                                                                                          \
+        for (int64_t k = 0; k < rows; k++) {                                                       \
+            type *const to = element + offset[k];                                                  \
+            const real *const from = piece + k * leading;                                          \
+            if (stride == 1 && accumulate) {                                                       \
+                _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] += (type)from[i];        \
+            } else if (stride == 1) {                                                              \
+                _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = (type)from[i];         \
+            } else {                                                                               \
+                for (int64_t i = 0; i < n; i++)                                                    \
+                    to[i * stride] = (type)from[i] + (accumulate ? to[i * stride] : 0);            \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+DEFINE_STORE(store_f32, float)
+DEFINE_STORE(store_f64, double)
+
+static store_function *const store[] = { [RATECL_F32] = store_f32, [RATECL_F64] = store_f64 };
+
+#ifdef __SSE2__
+/* Whether an array that no cache holds is written past the caches: its old lines need not be read then, which
+ * takes a third to a half off the time of a gradient that needs little arithmetic. */
+static bool streams(const rc_gradient *to)
+{
+    enum { UNCACHED = (1 << 25) / sizeof(real) };
+    return !to->accumulate && rc_tile_in_place(&to->view) && to->view.extent >= UNCACHED;
+}
+
+static void stream_row(real *to, const real *from, int64_t n)
+{
+    enum { CACHE_LINE = 64, LINE = CACHE_LINE / sizeof(real), PART = sizeof(__m128i) / sizeof(real) };
+    int64_t i = 0;
+    for (; i < n && (uintptr_t)(to + i) % CACHE_LINE != 0; i++)
+        to[i] = from[i];
+    for (; i + LINE <= n; i += LINE)
+        for (int64_t k = i; k < i + LINE; k += PART)
+            _mm_stream_si128((__m128i *)(void *)(to + k),
+                             _mm_loadu_si128((const __m128i *)(const void *)(from + k)));
+    for (; i < n; i++)
+        to[i] = from[i];
+}
+#endif
+
+void rc_tile_store(const rc_gradient *to, void *memory, const rc_rows *rows, int64_t column, int64_t n,
+                   const real *piece, int64_t leading)
+{
+    const rc_view *const view = &to->view;
+    const int64_t stride = view->shape[2] == 1 ? 1 : view->strides[2];
+    int64_t offset[RC_PIECE_ROWS];
+    for (int64_t k = 0; k < rows->count; k++)
+        offset[k] = rows->offset[k] + column * stride;
+#ifdef __SSE2__
+    if (streams(to)) {
+        for (int64_t k = 0; k < rows->count; k++)
+            stream_row((real *)memory + offset[k], piece + k * leading, n);
+        _mm_sfence();
+        return;
+    }
+#endif
+    store[view->element](memory, offset, rows->count, n, stride, llabs(view->strides[1]) < llabs(stride),
+                         to->accumulate, piece, leading);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loading: pieces of any input as contiguous rows of reals. */
+/* Loading and storing: pieces of any array as contiguous rows of reals. */
 #ifndef RATECL_SRC_CPU_TILE_H
 #define RATECL_SRC_CPU_TILE_H
 
@@ -37,6 +37,10 @@ static inline rc_rows rc_rows_find(const rc_view *view, int64_t first, int64_t c
 /* Copy the columns [column, column + n) of `rows` into (count, leading) reals. */
 void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, int64_t column, int64_t n,
                   real *copy, int64_t leading);
+/* Write (count, leading) reals to the columns [column, column + n) of `rows`, or add them to what is there.
+ */
+void rc_tile_store(const rc_gradient *to, void *memory, const rc_rows *rows, int64_t column, int64_t n,
+                   const real *piece, int64_t leading);
 
 static inline bool rc_tile_in_place(const rc_view *view)
 {

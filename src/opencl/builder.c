@@ -29,6 +29,21 @@ ratecl_status rc_cl_scratch_reals(rc_cl_builder *b, int64_t count, cl_mem *buffe
     return rc_cl_scratch(b, count, b->plan->real_bytes, NULL, buffer);
 }
 
+ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buffer)
+{
+    const bool wide = b->plan->real_bytes == sizeof(cl_double);
+    cl_float *narrowed = calloc(count + 1, sizeof *narrowed);
+    if (!narrowed)
+        return rc_fail_memory(count * sizeof *narrowed);
+    for (size_t k = 0; k < count; ++k)
+        narrowed[k] = (cl_float)b->spec->epsilons[k];
+    const void *content = wide ? (const void *)b->spec->epsilons : narrowed;
+    const ratecl_status status =
+        rc_cl_scratch(b, (int64_t)count, b->plan->real_bytes, count > 0 ? content : NULL, buffer);
+    free(narrowed);
+    return status;
+}
+
 /* ---- Kernels and their arguments ---- */
 
 ratecl_status rc_cl_set_arguments(cl_kernel kernel, cl_uint first, const rc_cl_argument *arguments,
@@ -70,7 +85,9 @@ ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *opt
     cl_kernel kernel;
     RC_TRY(rc_cl_kernel(plan->context, file, options, name, &kernel));
     *step = &plan->steps[plan->step_count++];
-    **step = (rc_cl_step){ .kernel = kernel, .lanes = (size_t)lanes };
+    **step = (rc_cl_step){
+        .kernel = kernel, .lanes = (size_t)lanes, .input = RC_NO_INPUT, .gradient = RC_NO_INPUT
+    };
     return check_lanes(plan, kernel, name, (size_t)lanes);
 }
 
@@ -78,8 +95,8 @@ ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t group
 {
     const int32_t lanes = b->plan->tuning.merge_lanes;
     char options[160];
-    snprintf(options, sizeof options, "-cl-std=CL1.2 -DPRECISION=%d -DLANES=%d -DVECTOR=%d",
-             rc_precision_bits(b->spec), lanes, b->plan->tuning.sweep_vector);
+    snprintf(options, sizeof options, "-cl-std=CL1.2 -DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d",
+             rc_precision_bits(b->spec), lanes, b->plan->tuning.sweep_vector, rc_wants_gradients(b->spec));
     RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, lanes, step));
     (*step)->groups = groups;
     return RATECL_OK;

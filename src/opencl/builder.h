@@ -12,17 +12,24 @@ typedef struct rc_cl_sums_layout {
     int64_t blocks, sweep_tiles, block_rows;
     int64_t groups;    /* of MERGE_ROWS rows */
     int64_t entropies; /* then, for each eps, the blocks; one more set of its own for a Z alone */
-    int64_t batches, chunks, pairs; /* hebbian over batch: (B, chunks, pairs) */
-    int64_t steps;                  /* hebbian over step: the groups */
+    int64_t batches;   /* hebbian over batch: (B) */
+    int64_t steps;     /* hebbian over step: the groups */
     int64_t count;
-    int64_t padded; /* N, to whole tiles of the correlation */
+    int64_t padded;        /* N, to whole tiles of the correlation */
+    int64_t chunks, pairs; /* of a batch's steps, and of tiles */
+    int64_t factors;       /* of the gradient: the lags, the eps, and two of the Hebbian signs */
 } rc_cl_sums_layout;
 
 typedef struct rc_cl_builder {
     rc_cl_plan *plan;
     const rc_spec *spec;
     rc_cl_sums_layout at;
-    cl_mem sums, statistics, reference_statistics, row_z, row_sums, exponents, folded;
+    cl_mem none; /* in the place of what a kernel does not touch */
+    cl_mem sums, statistics[2], row_z, row_sums, exponents, folded, taus;
+    cl_mem integers, reals, shared;      /* of the terms */
+    cl_mem row_factors, block_exponents; /* for the gradients of the entropies, */
+    cl_mem row_energies, product;        /* and of the Hebbian terms */
+    cl_mem lines[2], factors;            /* coefficients, by input: (2, N); in all: (at.factors) */
 } rc_cl_builder;
 
 static inline int64_t rc_ceil_div(int64_t a, int64_t b)
@@ -40,12 +47,21 @@ static inline bool rc_is_contiguous(const rc_view *view)
     return view->strides[2] == 1 || view->shape[2] == 1;
 }
 
+/* Of which Hebbian energies the gradient has the signs: 1 for those of batches, 2 for those of rows, or both.
+ */
+static inline int rc_hebbian_signs(const rc_spec *spec)
+{
+    return spec->hebbian_batch + 2 * spec->hebbian_step;
+}
+
 /* ---- builder.c ---- */
 
 /* Device memory that the plan owns; with `content`, a copy of it. */
 ratecl_status rc_cl_scratch(rc_cl_builder *b, int64_t count, size_t bytes, const void *content,
                             cl_mem *buffer);
 ratecl_status rc_cl_scratch_reals(rc_cl_builder *b, int64_t count, cl_mem *buffer);
+/* The first `count` of the spec's epsilons, as reals. */
+ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buffer);
 
 /* A new step with kernel `name`; the plan owns the kernel from here on. */
 ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *options, const char *name,
@@ -83,13 +99,17 @@ rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *rea
 
 /* ---- sweep.c ---- */
 int64_t rc_cl_sweep_tile(const rc_tuning *tuning);
-int64_t rc_cl_block_rows(const rc_cl_plan *plan, int64_t R, int64_t tiles);
+int64_t rc_cl_block_rows(const rc_cl_plan *plan, const rc_view *view);
 ratecl_status rc_cl_add_sweeps(rc_cl_builder *b);
 
 /* ---- correlation.c ---- */
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b);
+ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b);
 
 /* ---- finish.c ---- */
 ratecl_status rc_cl_add_finish(rc_cl_builder *b);
+
+/* ---- gradient.c ---- */
+ratecl_status rc_cl_add_gradients(rc_cl_builder *b);
 
 #endif

@@ -43,19 +43,24 @@ typedef struct rc_cl_context {
     rc_cl_program *programs; /* a list that only grows */
 } rc_cl_context;
 
-/* One kernel of an evaluation. One that reads an input has it in the arguments 0 to 4 (memory, offset, sb,
- * st, si), and is cut into units of rows, which can be taken piece by piece. */
+enum { RC_NO_INPUT = -1 };
+
+/* One kernel of an evaluation. One that reads an input has it in the arguments 0 to 4 (memory, offset, three
+ * strides); one that writes a gradient has it in those from `gradient_argument` on. Both are cut into units
+ * of rows, which can be taken piece by piece. */
 typedef struct rc_cl_step {
     cl_kernel kernel;
     size_t lanes;
-    int64_t groups; /* of the whole, or of one unit */
-    bool reads_input;
-    int input;          /* which one */
-    cl_uint first_unit; /* the argument of that name; 0 where all is one unit */
-    int64_t units;
-    int64_t unit_rows;       /* at most */
-    int64_t units_per_batch; /* 0: units go on over the rows of all batches */
-    int64_t overlap;         /* rows that the last unit reads beyond its own */
+    int64_t groups;            /* of the whole, or of one unit */
+    int input;                 /* that is read, or RC_NO_INPUT */
+    int gradient;              /* the input of which the gradient is written, or RC_NO_INPUT */
+    cl_uint gradient_argument; /* the first of the five */
+    cl_uint first_unit;        /* the argument of that name; 0 where all is one unit */
+    int64_t units;             /* 0: a step that is not cut */
+    int64_t unit_rows;         /* at most */
+    int64_t units_per_batch;   /* 0: units go on over the rows of all batches */
+    int64_t most_units;        /* in one launch; 0: any number */
+    int64_t before, after;     /* rows that are read beyond a unit's own */
 } rc_cl_step;
 
 typedef struct rc_cl_plan {
@@ -74,8 +79,14 @@ typedef struct rc_cl_plan {
     void *host_values;
     cl_long *host_skipped;
 
+    cl_kernel coefficients; /* NULL where there is no gradient; its first arguments change */
+    cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
+    void *host_cotangents;
+
     cl_mem staging[RC_INPUT_COUNT];       /* for inputs from host memory; made when first needed */
     int64_t staging_rows[RC_INPUT_COUNT]; /* rows of a piece; 0: the input is staged whole */
+    cl_mem gradient_staging[RC_INPUT_COUNT];
+    int64_t gradient_rows[RC_INPUT_COUNT]; /* of a piece, packed */
 
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
     cl_event last;                 /* of the evaluation in flight */
@@ -95,22 +106,35 @@ void rc_cl_plan_release(void *plan_state);
 
 /* ---- evaluate.c ---- */
 
-/* Where the rows of an input come from: device memory that holds all of it, laid out as the plan says, or,
- * where `host` is set, host memory that goes through the device memory piece by piece. */
+/* Where the rows of an input come from, or those of a gradient go: device memory that holds all of it, laid
+ * out as the plan says, or, where `host` is set, host memory that goes through the device memory piece by
+ * piece. */
 typedef struct rc_cl_source {
     cl_mem memory;
     const void *host;
 } rc_cl_source;
 
-/* Enqueue all steps, and the reading of the results. `plan->last` is the last event afterwards. `values` may
- * be NULL. */
-ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_source sources[RC_INPUT_COUNT], cl_mem values,
-                                 cl_uint wait_count, const cl_event *wait_list);
+typedef struct rc_cl_sink {
+    cl_mem memory;
+    void *host;
+} rc_cl_sink;
+
+/* All that an evaluation reads and writes. `values`, `scale` and `cotangents` may be NULL. */
+typedef struct rc_cl_exchange {
+    rc_cl_source inputs[RC_INPUT_COUNT];
+    rc_cl_sink gradients[RC_INPUT_COUNT];
+    cl_mem values;
+    double scale_value; /* counts where `scale` is NULL */
+    cl_mem scale, cotangents;
+} rc_cl_exchange;
+
+/* Enqueue all steps, and the reading of the results. `plan->last` is the last event afterwards. */
+ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
+                                 const cl_event *wait_list);
 
 /* Wait for that, and give the results. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
 
-ratecl_status rc_cl_plan_evaluate(void *plan_state, const void *const inputs[RC_INPUT_COUNT], double *values,
-                                  int64_t *skipped);
+ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation);
 
 #endif

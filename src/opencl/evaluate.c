@@ -51,15 +51,18 @@ static ratecl_status enqueue_read(chain *c, cl_mem buffer, size_t bytes, void *h
     return RATECL_OK;
 }
 
-/* ---- Steps that read an input ---- */
+/* ---- Steps that read an input or write a gradient ---- */
 
-static ratecl_status set_input(const rc_cl_step *step, cl_mem memory, cl_long offset,
-                               const cl_long strides[3])
+/* Set the five arguments of an array from number `first` on. */
+static ratecl_status set_array(const rc_cl_step *step, cl_uint first, cl_mem memory, cl_long offset,
+                               const int64_t strides[3])
 {
-    CL_TRY(clSetKernelArg(step->kernel, 0, sizeof memory, &memory));
-    CL_TRY(clSetKernelArg(step->kernel, 1, sizeof offset, &offset));
-    for (cl_uint axis = 0; axis < 3; ++axis)
-        CL_TRY(clSetKernelArg(step->kernel, 2 + axis, sizeof strides[axis], &strides[axis]));
+    CL_TRY(clSetKernelArg(step->kernel, first, sizeof memory, &memory));
+    CL_TRY(clSetKernelArg(step->kernel, first + 1, sizeof offset, &offset));
+    for (cl_uint axis = 0; axis < 3; ++axis) {
+        const cl_long stride = strides[axis];
+        CL_TRY(clSetKernelArg(step->kernel, first + 2 + axis, sizeof stride, &stride));
+    }
     return RATECL_OK;
 }
 
@@ -67,7 +70,9 @@ static ratecl_status set_input(const rc_cl_step *step, cl_mem memory, cl_long of
 static ratecl_status enqueue_units(chain *c, const rc_cl_step *step, cl_long first, cl_long end)
 {
     const int64_t most_groups = INT32_MAX / (int64_t)step->lanes;
-    const int64_t most_units = most_groups > step->groups ? most_groups / step->groups : 1;
+    int64_t most_units = most_groups > step->groups ? most_groups / step->groups : 1;
+    if (step->most_units && step->most_units < most_units)
+        most_units = step->most_units;
     for (cl_long next; first < end; first = next) {
         next = end - first > most_units ? first + most_units : end;
         if (step->first_unit)
@@ -77,97 +82,182 @@ static ratecl_status enqueue_units(chain *c, const rc_cl_step *step, cl_long fir
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_whole(chain *c, const rc_cl_step *step, cl_mem memory)
-{
-    const rc_view *view = &c->plan->spec->inputs[step->input];
-    const cl_long strides[3] = { view->strides[0], view->strides[1], view->strides[2] };
-    RC_TRY(set_input(step, memory, view->offset, strides));
-    return enqueue_units(c, step, 0, step->units);
-}
-
 /* ---- Pieces ---- */
 
-/* Rows that unit `unit` reads: from the first one to the one after the last. */
-static void unit_rows(const rc_cl_step *step, const rc_view *view, int64_t unit, int64_t *first, int64_t *end)
+typedef struct row_range {
+    int64_t first, end;
+} row_range;
+
+/* The rows of the units [first, end), and those before and after that they read. */
+static row_range rows_of(const rc_cl_step *step, const rc_view *view, int64_t first, int64_t end)
 {
-    const int64_t T = view->shape[1], per_batch = step->units_per_batch;
-    *first = per_batch ? unit / per_batch * T + unit % per_batch * step->unit_rows : unit * step->unit_rows;
-    const int64_t bound = per_batch ? (unit / per_batch + 1) * T : rc_view_rows(view);
-    *end = *first + step->unit_rows + step->overlap;
-    if (*end > bound)
-        *end = bound;
+    const int64_t T = view->shape[1], per_batch = step->units_per_batch, last = end - 1;
+    row_range rows = { first * step->unit_rows, end * step->unit_rows };
+    int64_t bound = rc_view_rows(view);
+    if (per_batch) {
+        rows.first = first / per_batch * T + first % per_batch * step->unit_rows;
+        rows.end = last / per_batch * T + (last % per_batch + 1) * step->unit_rows;
+        bound = (last / per_batch + 1) * T;
+    }
+    rows.first = rows.first > step->before ? rows.first - step->before : 0;
+    rows.end = rows.end + step->after < bound ? rows.end + step->after : bound;
+    return rows;
 }
 
-/* Copy the rows [first, end) side by side. */
-static void pack_rows(const rc_view *view, const char *host, int64_t first, int64_t end, char *packed)
+/* The rows that the units [first, end) write. */
+static row_range rows_written(const rc_cl_step *step, const rc_view *view, int64_t first, int64_t end)
+{
+    const int64_t R = rc_view_rows(view), last = end * step->unit_rows;
+    return (row_range){ first * step->unit_rows, last < R ? last : R };
+}
+
+typedef enum direction { PACK, UNPACK } direction;
+
+/* Copy rows of host memory into `packed`, side by side, or back. */
+static void copy_rows(direction where, const rc_view *view, char *host, row_range rows, char *packed)
 {
     const int64_t T = view->shape[1], N = view->shape[2];
     const size_t element = rc_element_bytes(view->element);
-    for (int64_t row = first; row < end; ++row) {
+    const int64_t run = view->strides[2] == 1 ? N : 1; /* elements that are neighbours */
+    const size_t bytes = (size_t)run * element;
+    for (int64_t row = rows.first; row < rows.end; ++row) {
         const int64_t begin = view->offset + row / T * view->strides[0] + row % T * view->strides[1];
-        if (view->strides[2] == 1) {
-            memcpy(packed, host + begin * (int64_t)element, (size_t)N * element);
-            packed += (size_t)N * element;
-            continue;
+        for (int64_t i = 0; i < N; i += run, packed += bytes) {
+            char *there = host + (begin + i * view->strides[2]) * (int64_t)element;
+            memcpy(where == PACK ? packed : there, where == PACK ? there : packed, bytes);
         }
-        for (int64_t i = 0; i < N; ++i, packed += element)
-            memcpy(packed, host + (begin + i * view->strides[2]) * (int64_t)element, element);
     }
 }
 
-static ratecl_status stage_rows(chain *c, const rc_view *view, const rc_cl_source *source, int64_t first,
-                                int64_t end)
+/* Copy rows between host memory and a piece in device memory; what was enqueued before is done then. */
+static ratecl_status transfer_rows(chain *c, direction where, const rc_view *view, cl_mem memory, void *host,
+                                   row_range rows)
 {
     cl_command_queue queue = c->plan->context->queue;
-    const size_t bytes = (size_t)((end - first) * view->shape[2]) * rc_element_bytes(view->element);
+    const size_t bytes = (size_t)((rows.end - rows.first) * view->shape[2]) * rc_element_bytes(view->element);
+    const cl_map_flags flags = where == PACK ? CL_MAP_WRITE_INVALIDATE_REGION : CL_MAP_READ;
     cl_int code;
     cl_event event;
-    /* Blocking: the kernels that read the piece before are done. */
-    char *mapped = clEnqueueMapBuffer(queue, source->memory, CL_TRUE, CL_MAP_WRITE_INVALIDATE_REGION, 0,
-                                      bytes, c->wait_count, c->wait_list, NULL, &code);
+    char *mapped =
+        clEnqueueMapBuffer(queue, memory, CL_TRUE, flags, 0, bytes, c->wait_count, c->wait_list, NULL, &code);
     if (!mapped)
         return rc_cl_fail("clEnqueueMapBuffer", code);
-    pack_rows(view, source->host, first, end, mapped);
+    copy_rows(where, view, host, rows, mapped);
     cl_event *wanted = event_of(c, &event);
-    CL_TRY(clEnqueueUnmapMemObject(queue, source->memory, mapped, 0, NULL, wanted));
+    CL_TRY(clEnqueueUnmapMemObject(queue, memory, mapped, 0, NULL, wanted));
     chain_on(c, event);
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_pieces(chain *c, const rc_cl_step *step, const rc_cl_source *source)
+/* A step with the arrays that it reads and writes; NULL where there is none. */
+typedef struct exchange_step {
+    const rc_cl_step *step;
+    const rc_cl_source *source;
+    const rc_cl_sink *sink;
+    const rc_view *input;
+    const rc_gradient *gradient;
+} exchange_step;
+
+/* Whether the units [first, end) fit into the pieces. */
+static bool fits(const rc_cl_plan *plan, const exchange_step *x, int64_t first, int64_t end)
 {
-    const rc_view *view = &c->plan->spec->inputs[step->input];
-    const int64_t T = view->shape[1], N = view->shape[2];
-    const cl_long strides[3] = { T * N, N, 1 };
+    if (x->source && x->source->host) {
+        const row_range rows = rows_of(x->step, x->input, first, end);
+        if (rows.end - rows.first > plan->staging_rows[x->step->input])
+            return false;
+    }
+    if (x->sink && x->sink->host) {
+        const row_range rows = rows_written(x->step, &x->gradient->view, first, end);
+        if (rows.end - rows.first > plan->gradient_rows[x->step->gradient])
+            return false;
+    }
+    return true;
+}
+
+/* Make the units' input ready and set its arguments. */
+static ratecl_status bring_input(chain *c, const exchange_step *x, int64_t first, int64_t end)
+{
+    const rc_view *view = x->input;
+    const int64_t packed[3] = { view->shape[1] * view->shape[2], view->shape[2], 1 };
+    if (!x->source->host)
+        return set_array(x->step, 0, x->source->memory, view->offset, view->strides);
+    const row_range rows = rows_of(x->step, view, first, end);
+    RC_TRY(transfer_rows(c, PACK, view, x->source->memory, (void *)x->source->host, rows));
+    return set_array(x->step, 0, x->source->memory, -rows.first * view->shape[2], packed);
+}
+
+static ratecl_status bring_gradient(chain *c, const exchange_step *x, int64_t first, int64_t end)
+{
+    const rc_view *view = &x->gradient->view;
+    const int64_t packed[3] = { view->shape[1] * view->shape[2], view->shape[2], 1 };
+    const cl_uint argument = x->step->gradient_argument;
+    if (!x->sink->host)
+        return set_array(x->step, argument, x->sink->memory, view->offset, view->strides);
+    const row_range rows = rows_written(x->step, view, first, end);
+    if (x->gradient->accumulate)
+        RC_TRY(transfer_rows(c, PACK, view, x->sink->memory, x->sink->host, rows));
+    return set_array(x->step, argument, x->sink->memory, -rows.first * view->shape[2], packed);
+}
+
+/* All units, in as many pieces as host memory needs. */
+static ratecl_status enqueue_step(chain *c, const exchange_step *x)
+{
+    const rc_cl_step *step = x->step;
     for (int64_t unit = 0, next; unit < step->units; unit = next) {
-        int64_t first, end, unused, further;
-        unit_rows(step, view, unit, &first, &end);
-        for (next = unit + 1; next < step->units; ++next) {
-            unit_rows(step, view, next, &unused, &further);
-            if (further - first > c->plan->staging_rows[step->input])
-                break;
-            end = further;
-        }
-        RC_TRY(stage_rows(c, view, source, first, end));
-        RC_TRY(set_input(step, source->memory, -first * N, strides));
+        next = step->units;
+        if (!fits(c->plan, x, unit, next))
+            for (next = unit + 1; next < step->units && fits(c->plan, x, unit, next + 1);)
+                ++next;
+        if (x->source)
+            RC_TRY(bring_input(c, x, unit, next));
+        if (x->sink)
+            RC_TRY(bring_gradient(c, x, unit, next));
         RC_TRY(enqueue_units(c, step, unit, next));
+        if (x->sink && x->sink->host)
+            RC_TRY(transfer_rows(c, UNPACK, &x->gradient->view, x->sink->memory, x->sink->host,
+                                 rows_written(step, &x->gradient->view, unit, next)));
     }
     return RATECL_OK;
 }
 
 /* ---- The whole ---- */
 
-static ratecl_status enqueue_steps(chain *c, const rc_cl_source sources[RC_INPUT_COUNT])
+/* The arguments of coefficients that differ from one evaluation to the next. */
+static ratecl_status set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
+    if (!plan->coefficients)
+        return RATECL_OK;
+    const cl_float narrow = (cl_float)exchange->scale_value;
+    const bool wide = plan->real_bytes == sizeof(cl_double);
+    const cl_int scale_given = exchange->scale != NULL, cotangents_given = exchange->cotangents != NULL;
+    const cl_mem scale = scale_given ? exchange->scale : plan->values;
+    const cl_mem cotangents = cotangents_given ? exchange->cotangents : plan->cotangents;
+    cl_kernel kernel = plan->coefficients;
+    CL_TRY(
+        clSetKernelArg(kernel, 0, plan->real_bytes, wide ? (const void *)&exchange->scale_value : &narrow));
+    CL_TRY(clSetKernelArg(kernel, 1, sizeof scale_given, &scale_given));
+    CL_TRY(clSetKernelArg(kernel, 2, sizeof scale, &scale));
+    CL_TRY(clSetKernelArg(kernel, 3, sizeof cotangents_given, &cotangents_given));
+    CL_TRY(clSetKernelArg(kernel, 4, sizeof cotangents, &cotangents));
+    return RATECL_OK;
+}
+
+static ratecl_status enqueue_steps(chain *c, const rc_cl_exchange *exchange)
+{
+    const rc_spec *spec = c->plan->spec;
+    RC_TRY(set_coefficients(c->plan, exchange));
     for (size_t k = 0; k < c->plan->step_count; ++k) {
         const rc_cl_step *step = &c->plan->steps[k];
-        const rc_cl_source *source = &sources[step->input];
-        if (!step->reads_input)
-            RC_TRY(enqueue_groups(c, step, step->groups));
-        else if (source->host)
-            RC_TRY(enqueue_pieces(c, step, source));
-        else
-            RC_TRY(enqueue_whole(c, step, source->memory));
+        exchange_step x = { .step = step };
+        if (step->input != RC_NO_INPUT) {
+            x.source = &exchange->inputs[step->input];
+            x.input = &spec->inputs[step->input];
+        }
+        if (step->gradient != RC_NO_INPUT) {
+            x.sink = &exchange->gradients[step->gradient];
+            x.gradient = &spec->gradients[step->gradient];
+        }
+        RC_TRY(step->units ? enqueue_step(c, &x) : enqueue_groups(c, step, step->groups));
     }
     return RATECL_OK;
 }
@@ -204,16 +294,16 @@ static ratecl_status follow_last(chain *c, cl_event both[2])
     return RATECL_OK;
 }
 
-ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_source sources[RC_INPUT_COUNT], cl_mem values,
-                                 cl_uint wait_count, const cl_event *wait_list)
+ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
+                                 const cl_event *wait_list)
 {
     chain c = { plan, wait_count, wait_list, NULL };
     cl_event both[2];
     ratecl_status status = follow_last(&c, both);
     if (status == RATECL_OK)
-        status = enqueue_steps(&c, sources);
+        status = enqueue_steps(&c, exchange);
     if (status == RATECL_OK)
-        status = enqueue_results(&c, values);
+        status = enqueue_results(&c, exchange->values);
     if (status != RATECL_OK)
         clFinish(plan->context->queue); /* leaves nothing behind that uses the scratch or the inputs */
     if (plan->last)
@@ -241,13 +331,22 @@ ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped
 
 /* ---- Host memory ---- */
 
-/* Device memory of the plan's for input k, kept from the first call on. */
-static ratecl_status staging_of(rc_cl_plan *plan, int k, size_t bytes)
+/* Device memory that the plan keeps from the first call on. */
+static ratecl_status keep_staging(const rc_cl_plan *plan, cl_mem *staging, cl_mem_flags flags, size_t bytes)
 {
     cl_int code = CL_SUCCESS;
-    if (!plan->staging[k])
-        plan->staging[k] = clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY, bytes, NULL, &code);
-    return plan->staging[k] ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+    if (!*staging)
+        *staging = clCreateBuffer(plan->context->context, flags, bytes, NULL, &code);
+    return *staging ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+}
+
+/* Host memory as a buffer, where the device shares it. */
+static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t bytes, const void *host,
+                          cl_mem *memory)
+{
+    cl_int code;
+    *memory = clCreateBuffer(plan->context->context, flags | CL_MEM_USE_HOST_PTR, bytes, (void *)host, &code);
+    return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
 }
 
 /* `source->memory` is retained for the caller. */
@@ -256,15 +355,13 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
     const rc_view *view = &plan->spec->inputs[k];
     const size_t element = rc_element_bytes(view->element), bytes = (size_t)view->extent * element;
     if (plan->staging_rows[k] > 0) {
-        RC_TRY(staging_of(plan, k, (size_t)(plan->staging_rows[k] * view->shape[2]) * element));
+        RC_TRY(keep_staging(plan, &plan->staging[k], CL_MEM_READ_ONLY,
+                            (size_t)(plan->staging_rows[k] * view->shape[2]) * element));
         source->host = host;
     } else if (plan->context->shares_host_memory) {
-        cl_int code;
-        source->memory = clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes,
-                                        (void *)host, &code);
-        return source->memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+        return wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory);
     } else {
-        RC_TRY(staging_of(plan, k, bytes));
+        RC_TRY(keep_staging(plan, &plan->staging[k], CL_MEM_READ_ONLY, bytes));
         CL_TRY(clEnqueueWriteBuffer(plan->context->queue, plan->staging[k], CL_TRUE, 0, bytes, host, 0, NULL,
                                     NULL));
     }
@@ -273,12 +370,75 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
     return RATECL_OK;
 }
 
-ratecl_status rc_cl_plan_evaluate(void *plan_state, const void *const inputs[RC_INPUT_COUNT], double *values,
-                                  int64_t *skipped)
+/* The same for a gradient. Where memory is not shared its rows come back packed, so that gaps stay untouched.
+ */
+static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink)
+{
+    const rc_view *view = &plan->spec->gradients[k].view;
+    const size_t element = rc_element_bytes(view->element), bytes = (size_t)view->extent * element;
+    if (plan->context->shares_host_memory && bytes <= plan->context->staging_limit)
+        return wrap(plan, CL_MEM_READ_WRITE, bytes, host, &sink->memory);
+    RC_TRY(keep_staging(plan, &plan->gradient_staging[k], CL_MEM_READ_WRITE,
+                        (size_t)(plan->gradient_rows[k] * view->shape[2]) * element));
+    sink->host = host;
+    CL_TRY(clRetainMemObject(plan->gradient_staging[k]));
+    sink->memory = plan->gradient_staging[k];
+    return RATECL_OK;
+}
+
+static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents, rc_cl_exchange *exchange)
+{
+    const size_t count = plan->spec->cotangent_count * (size_t)plan->spec->inputs[RC_STATES].shape[2];
+    if (!cotangents || !count || !plan->coefficients)
+        return RATECL_OK;
+    for (size_t k = 0; k < count; ++k)
+        if (plan->real_bytes == sizeof(cl_double))
+            ((cl_double *)plan->host_cotangents)[k] = cotangents[k];
+        else
+            ((cl_float *)plan->host_cotangents)[k] = (cl_float)cotangents[k];
+    exchange->cotangents = plan->cotangents;
+    CL_TRY(clEnqueueWriteBuffer(plan->context->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
+                                plan->host_cotangents, 0, NULL, NULL));
+    return RATECL_OK;
+}
+
+static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation, rc_cl_exchange *exchange)
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (evaluation->inputs[k])
+            RC_TRY(source_of(plan, k, evaluation->inputs[k], &exchange->inputs[k]));
+        if (evaluation->gradients[k])
+            RC_TRY(sink_of(plan, k, evaluation->gradients[k], &exchange->gradients[k]));
+    }
+    exchange->scale_value = evaluation->scale;
+    return bring_cotangents(plan, evaluation->cotangents, exchange);
+}
+
+/* Gradients that were written in host memory: mapping makes them visible there. */
+static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
+{
+    cl_command_queue queue = plan->context->queue;
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const rc_cl_sink *sink = &exchange->gradients[k];
+        const rc_view *view = &plan->spec->gradients[k].view;
+        if (!sink->memory || sink->host)
+            continue;
+        cl_int code;
+        void *mapped =
+            clEnqueueMapBuffer(queue, sink->memory, CL_TRUE, CL_MAP_READ, 0,
+                               (size_t)view->extent * rc_element_bytes(view->element), 0, NULL, NULL, &code);
+        if (!mapped)
+            return rc_cl_fail("clEnqueueMapBuffer", code);
+        CL_TRY(clEnqueueUnmapMemObject(queue, sink->memory, mapped, 0, NULL, NULL));
+        CL_TRY(clFinish(queue));
+    }
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation)
 {
     rc_cl_plan *plan = plan_state;
-    rc_cl_source sources[RC_INPUT_COUNT] = { { 0 } };
-    ratecl_status status = RATECL_OK;
+    rc_cl_exchange exchange = { .values = NULL };
     if (plan->last) /* an evaluation in flight; its results give way to this one's */
         CL_TRY(clWaitForEvents(1, &plan->last));
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
@@ -286,15 +446,18 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const void *const inputs[RC_
             clReleaseMemObject(plan->inputs[k]);
         plan->inputs[k] = NULL;
     }
-    for (int k = 0; k < RC_INPUT_COUNT && status == RATECL_OK; ++k)
-        if (inputs[k])
-            status = source_of(plan, k, inputs[k], &sources[k]);
+    ratecl_status status = bring_all(plan, evaluation, &exchange);
     if (status == RATECL_OK)
-        status = rc_cl_plan_enqueue(plan, sources, NULL, 0, NULL);
+        status = rc_cl_plan_enqueue(plan, &exchange, 0, NULL);
     if (status == RATECL_OK)
-        status = rc_cl_plan_wait(plan, values, skipped);
-    for (int k = 0; k < RC_INPUT_COUNT; ++k)
-        if (sources[k].memory)
-            clReleaseMemObject(sources[k].memory);
+        status = rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped);
+    if (status == RATECL_OK)
+        status = show_gradients(plan, &exchange);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (exchange.inputs[k].memory)
+            clReleaseMemObject(exchange.inputs[k].memory);
+        if (exchange.gradients[k].memory)
+            clReleaseMemObject(exchange.gradients[k].memory);
+    }
     return status;
 }

@@ -101,6 +101,43 @@ static ratecl_status check_inputs(const ratecl_plan *plan, const ratecl_cl_input
     return RATECL_OK;
 }
 
+static ratecl_status check_gradients(const ratecl_plan *plan, const ratecl_cl_outputs *outputs,
+                                     rc_cl_exchange *exchange)
+{
+    static const char *const names[RC_INPUT_COUNT] = { "outputs.gradient_states",
+                                                       "outputs.gradient_reference",
+                                                       "outputs.gradient_weights" };
+    const cl_mem given[RC_INPUT_COUNT] = { outputs->gradient_states, outputs->gradient_reference,
+                                           outputs->gradient_weights };
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const rc_gradient *gradient = &plan->spec.gradients[k];
+        if (!gradient->wanted)
+            continue;
+        if (!given[k])
+            return rc_fail(RATECL_ERROR_ARGUMENT,
+                           "%s is NULL: expected a buffer, since the plan gives that gradient", names[k]);
+        RC_TRY(check_buffer(plan->state, given[k], names[k],
+                            (uint64_t)gradient->view.extent * rc_element_bytes(gradient->view.element)));
+        exchange->gradients[k].memory = given[k];
+    }
+    return RATECL_OK;
+}
+
+static ratecl_status check_factors(const ratecl_plan *plan, const ratecl_cl_inputs *inputs,
+                                   rc_cl_exchange *exchange)
+{
+    const rc_cl_plan *state = plan->state;
+    const uint64_t cotangents = plan->spec.cotangent_count * (uint64_t)plan->spec.inputs[RC_STATES].shape[2];
+    if (inputs->scale)
+        RC_TRY(check_buffer(state, inputs->scale, "inputs.scale", state->real_bytes));
+    if (inputs->cotangents)
+        RC_TRY(check_buffer(state, inputs->cotangents, "inputs.cotangents", cotangents * state->real_bytes));
+    exchange->scale_value = 1;
+    exchange->scale = inputs->scale;
+    exchange->cotangents = inputs->cotangents;
+    return RATECL_OK;
+}
+
 static void hold_inputs(rc_cl_plan *state, const cl_mem buffers[RC_INPUT_COUNT])
 {
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
@@ -112,8 +149,9 @@ static void hold_inputs(rc_cl_plan *state, const cl_mem buffers[RC_INPUT_COUNT])
     }
 }
 
-ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given, cl_mem values,
-                                cl_uint wait_count, const cl_event *wait_list, cl_event *event)
+ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given,
+                                const ratecl_cl_outputs *given_outputs, cl_uint wait_count,
+                                const cl_event *wait_list, cl_event *event)
 {
     RC_TRY(check_plan(plan));
     if (!given)
@@ -121,18 +159,23 @@ ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given
     rc_cl_plan *state = plan->state;
     ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
     RC_TRY(RC_OPTIONS(&inputs, given, "inputs"));
+    ratecl_cl_outputs outputs = RATECL_CL_OUTPUTS_INIT;
+    if (given_outputs)
+        RC_TRY(RC_OPTIONS(&outputs, given_outputs, "outputs"));
     RC_TRY(check_events(state, wait_count, wait_list));
     cl_mem buffers[RC_INPUT_COUNT];
     RC_TRY(check_inputs(plan, &inputs, buffers));
-    if (values)
-        RC_TRY(check_buffer(state, values, "values",
+    rc_cl_exchange exchange = { .values = outputs.values };
+    RC_TRY(check_factors(plan, &inputs, &exchange));
+    RC_TRY(check_gradients(plan, &outputs, &exchange));
+    if (outputs.values)
+        RC_TRY(check_buffer(state, outputs.values, "outputs.values",
                             (uint64_t)(plan->spec.value_count + 1) * state->real_bytes));
 
     hold_inputs(state, buffers);
-    rc_cl_source sources[RC_INPUT_COUNT] = { { 0 } };
     for (int k = 0; k < RC_INPUT_COUNT; ++k)
-        sources[k].memory = buffers[k];
-    RC_TRY(rc_cl_plan_enqueue(state, sources, values, wait_count, wait_list));
+        exchange.inputs[k].memory = buffers[k];
+    RC_TRY(rc_cl_plan_enqueue(state, &exchange, wait_count, wait_list));
     if (event) {
         CL_TRY(clRetainEvent(state->last));
         *event = state->last;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A plan's kernels, scratch and steps:
  *   sweep (states, reference) -> merge_moments, merge_entropy -> sweep again for each eps > 0
- *   fold -> correlate, correlate_step -> merge_steps
- *   finish */
+ *   fold -> correlate, correlate_step -> merge_steps, merge_batches
+ *   finish -> coefficients -> gradient (states, reference); correlate_weights -> gradient_weights */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,43 +14,53 @@ static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
     const rc_tuning *t = &plan->tuning;
     const int64_t *shape = spec->inputs[RC_STATES].shape, R = rc_view_rows(&spec->inputs[RC_STATES]);
     rc_cl_sums_layout at = { .sweep_tiles = rc_ceil_div(shape[2], rc_cl_sweep_tile(t)) };
-    at.block_rows = rc_cl_block_rows(plan, R, at.sweep_tiles);
+    at.block_rows = rc_cl_block_rows(plan, &spec->inputs[RC_STATES]);
     at.blocks = rc_ceil_div(R, at.block_rows);
     at.groups = rc_ceil_div(R, MERGE_ROWS);
     at.entropies = (int64_t)spec->lag_count * at.blocks * at.sweep_tiles;
     at.batches = at.entropies + ((int64_t)spec->entropy_count + 1) * at.blocks;
+    at.steps = at.batches + (spec->hebbian_batch ? shape[0] : 0);
+    at.count = at.steps + at.groups;
     at.padded = rc_ceil_div(shape[2], t->tile) * t->tile;
     at.chunks = rc_ceil_div(shape[1], t->chunk_steps);
     at.pairs = at.padded / t->tile * (at.padded / t->tile + 1) / 2;
-    at.steps = at.batches + (spec->hebbian_batch ? shape[0] * at.chunks * at.pairs : 0);
-    at.count = at.steps + at.groups;
+    at.factors = (int64_t)(spec->lag_count + spec->entropy_count) + 2;
     return at;
 }
 
-/* Inputs that are too large to be staged whole come in pieces of so many rows, packed. */
+/* Rows of a packed array that fit into what may be staged: at least one, at most all. */
+static int64_t rows_that_fit(const rc_cl_plan *plan, const rc_view *view)
+{
+    const uint64_t row_bytes = (uint64_t)view->shape[2] * rc_element_bytes(view->element);
+    const uint64_t fitting = plan->context->staging_limit / row_bytes, rows = (uint64_t)rc_view_rows(view);
+    return fitting < 1 ? 1 : (int64_t)(fitting < rows ? fitting : rows);
+}
+
+/* Inputs that are too large to be staged whole come in pieces of so many rows, packed; gradients always go
+ * so. */
 static void choose_staging(rc_cl_plan *plan)
 {
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const rc_view *view = &plan->spec->inputs[k];
-        const size_t element = rc_element_bytes(view->element);
-        if (k == RC_WEIGHTS || !plan->spec->uses[k] ||
-            (uint64_t)view->extent * element <= plan->context->staging_limit)
-            continue;
-        const int64_t fitting =
-            (int64_t)(plan->context->staging_limit / ((uint64_t)view->shape[2] * element));
-        const int64_t rows = rc_view_rows(view);
-        plan->staging_rows[k] = fitting < 1 ? 1 : fitting > rows ? rows : fitting;
+        const uint64_t bytes = (uint64_t)view->extent * rc_element_bytes(view->element);
+        if (k != RC_WEIGHTS && plan->spec->uses[k] && bytes > plan->context->staging_limit)
+            plan->staging_rows[k] = rows_that_fit(plan, view);
+        if (plan->spec->gradients[k].wanted)
+            plan->gradient_rows[k] = rows_that_fit(plan, &plan->spec->gradients[k].view);
     }
 }
 
-/* A piece holds at least one unit of each pass, with its overlap. */
+/* A piece holds at least one unit of each pass, with what it reads beyond that. */
 static void round_staging_up(rc_cl_plan *plan)
 {
     for (size_t k = 0; k < plan->step_count; ++k) {
         const rc_cl_step *step = &plan->steps[k];
-        int64_t *rows = &plan->staging_rows[step->input];
-        if (step->reads_input && *rows > 0 && *rows < step->unit_rows + step->overlap)
-            *rows = step->unit_rows + step->overlap;
+        const int64_t read = step->unit_rows + step->before + step->after;
+        if (step->input != RC_NO_INPUT && plan->staging_rows[step->input] > 0 &&
+            plan->staging_rows[step->input] < read)
+            plan->staging_rows[step->input] = read;
+        if (step->gradient != RC_NO_INPUT && plan->gradient_rows[step->gradient] < step->unit_rows)
+            plan->gradient_rows[step->gradient] = step->unit_rows;
     }
 }
 
@@ -58,10 +68,12 @@ static ratecl_status build_steps(rc_cl_plan *plan)
 {
     rc_cl_builder b = { .plan = plan, .spec = plan->spec, .at = lay_out(plan) };
     RC_TRY(rc_cl_scratch_reals(&b, b.at.count, &b.sums));
-    b.row_z = b.row_sums = b.exponents = b.sums; /* until there are some */
+    b.none = b.row_z = b.row_sums = b.exponents = b.taus = b.row_factors = b.block_exponents = b.sums;
+    b.row_energies = b.product = b.shared = b.statistics[RC_STATES] = b.statistics[RC_REFERENCE] = b.none;
     RC_TRY(rc_cl_add_sweeps(&b));
     RC_TRY(rc_cl_add_correlation(&b));
     RC_TRY(rc_cl_add_finish(&b));
+    RC_TRY(rc_cl_add_gradients(&b));
     round_staging_up(plan);
     return RATECL_OK;
 }
@@ -76,7 +88,9 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     choose_staging(plan);
     plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
     plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);
-    if (!plan->host_values || !plan->host_skipped)
+    const size_t cotangents = spec->cotangent_count * (size_t)spec->inputs[RC_STATES].shape[2] + 1;
+    plan->host_cotangents = calloc(cotangents, plan->real_bytes);
+    if (!plan->host_values || !plan->host_skipped || !plan->host_cotangents)
         return rc_fail_memory((spec->value_count + 1) * plan->real_bytes);
     return build_steps(plan);
 }
@@ -93,6 +107,8 @@ void rc_cl_plan_release(void *plan_state)
             clReleaseMemObject(plan->inputs[k]);
         if (plan->staging[k])
             clReleaseMemObject(plan->staging[k]);
+        if (plan->gradient_staging[k])
+            clReleaseMemObject(plan->gradient_staging[k]);
     }
     for (size_t k = 0; k < plan->step_count; ++k)
         clReleaseKernel(plan->steps[k].kernel);
@@ -102,6 +118,7 @@ void rc_cl_plan_release(void *plan_state)
     free(plan->buffers);
     free(plan->host_values);
     free(plan->host_skipped);
+    free(plan->host_cotangents);
     free(plan);
 }
 

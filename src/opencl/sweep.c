@@ -11,28 +11,22 @@ typedef struct sweep_wants {
     size_t lags;
 } sweep_wants;
 
-/* Rows of a block: enough blocks to occupy the device, and few enough that their sums are a small part of
- * what is read. It depends on shape and device alone, so that the bits do too. */
-int64_t rc_cl_block_rows(const rc_cl_plan *plan, int64_t R, int64_t tiles)
-{
-    const int64_t most = plan->tuning.sweep_rows, units = plan->context->limits.compute_units;
-    const int64_t wanted =
-        rc_ceil_div(R * tiles, units * (plan->context->limits.kind == RATECL_DEVICE_CPU ? 8 : 32));
-    const int64_t least = most < 64 ? most : 64;
-    return wanted < least ? least : wanted > most ? most : wanted;
-}
-
 int64_t rc_cl_sweep_tile(const rc_tuning *t)
 {
     return (int64_t)t->sweep_lanes * t->sweep_vector * t->sweep_vectors;
 }
 
-static int64_t longest_lag(const rc_spec *spec)
+/* Rows of a block: enough blocks to occupy the device, and few enough that their sums are a small part of
+ * what is read. It depends on shape and device alone, so that the bits do too. */
+int64_t rc_cl_block_rows(const rc_cl_plan *plan, const rc_view *view)
 {
-    int64_t longest = 0;
-    for (size_t k = 0; k < spec->lag_count; ++k)
-        longest = spec->lags[k] > longest ? spec->lags[k] : longest;
-    return longest;
+    const int64_t R = rc_view_rows(view),
+                  tiles = rc_ceil_div(view->shape[2], rc_cl_sweep_tile(&plan->tuning));
+    const int64_t most = plan->tuning.sweep_rows, units = plan->context->limits.compute_units;
+    const int64_t wanted =
+        rc_ceil_div(R * tiles, units * (plan->context->limits.kind == RATECL_DEVICE_CPU ? 8 : 32));
+    const int64_t least = most < 64 ? most : 64;
+    return wanted < least ? least : wanted > most ? most : wanted;
 }
 
 static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *wants, double eps,
@@ -47,55 +41,54 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     char options[320];
     snprintf(options, sizeof options,
              "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DVECTORS=%d "
-             "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu",
+             "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d",
              rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), t->sweep_lanes,
              t->sweep_vector, t->sweep_vectors, t->sweep_step, wants->moments, wants->sums, wants->entropy,
-             wants->lags);
+             wants->lags, wants->entropy == 2 && rc_wants_gradients(spec));
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "sweep.cl", options, "sweep", t->sweep_lanes, &step));
-    step->reads_input = true;
     step->first_unit = 10;
     step->input = input;
     step->groups = rc_ceil_div(N, rc_cl_sweep_tile(t));
     step->units = blocks;
     step->unit_rows = block_rows;
-    step->overlap = wants->lags ? longest_lag(spec) : 0;
-    cl_mem taus;
-    RC_TRY(rc_cl_scratch(b, (int64_t)wants->lags, sizeof(cl_long), wants->lags ? spec->lags : NULL, &taus));
+    step->after = wants->lags ? rc_longest_lag(spec) : 0;
     const rc_cl_real epsilon = rc_cl_real_of(eps);
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
-                         ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(taus), ARGUMENT(b->row_z),
+                         ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(b->taus), ARGUMENT(b->row_z),
                          rc_cl_real_argument(plan, &epsilon), ARGUMENT(moments), ARGUMENT(b->row_sums),
                          ARGUMENT(b->exponents), ARGUMENT(b->sums));
 }
 
-static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t block_rows, cl_mem moments,
-                                       cl_mem *statistics)
+static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t block_rows, cl_mem moments)
 {
     const rc_view *view = &b->spec->inputs[input];
     const cl_long N = view->shape[2], R = rc_view_rows(view), rows = block_rows,
                   blocks = rc_ceil_div(R, rows);
     rc_cl_step *step;
-    RC_TRY(rc_cl_scratch_reals(b, 3 * N, statistics));
+    RC_TRY(rc_cl_scratch_reals(b, 3 * N, &b->statistics[input]));
     RC_TRY(rc_cl_add_launch(
         b, "merge_moments",
         rc_ceil_div(N, (int64_t)b->plan->tuning.merge_lanes * b->plan->tuning.sweep_vector), &step));
     return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(moments), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
-                         ARGUMENT(blocks), ARGUMENT(*statistics));
+                         ARGUMENT(blocks), ARGUMENT(b->statistics[input]));
 }
 
-static ratecl_status add_merge_entropy(rc_cl_builder *b, bool direct, int64_t set)
+/* Of the set of sums that eps has; an eps of 0 stands for a Z alone where no term has it. */
+static ratecl_status add_merge_entropy(rc_cl_builder *b, double eps, int64_t set)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
     const cl_long R = rc_view_rows(view), tiles = b->at.sweep_tiles, rows = b->at.block_rows;
-    const cl_long first = b->at.entropies + set * b->at.blocks;
-    const cl_int is_direct = direct;
-    const rc_cl_real log_N = rc_cl_real_of(log((double)view->shape[2]));
+    const cl_long first = b->at.entropies + set * b->at.blocks, first_factor = 2 * set * R;
+    const cl_int direct = eps > 0;
+    const rc_cl_real log_N = rc_cl_real_of(log((double)view->shape[2])), epsilon = rc_cl_real_of(eps);
     rc_cl_step *step;
     RC_TRY(rc_cl_add_launch(b, "merge_entropy", b->at.blocks, &step));
     return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(b->row_sums), ARGUMENT(b->exponents), ARGUMENT(tiles),
-                         ARGUMENT(R), ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N),
-                         ARGUMENT(is_direct), ARGUMENT(first), ARGUMENT(b->row_z), ARGUMENT(b->sums));
+                         ARGUMENT(R), ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N), ARGUMENT(direct),
+                         rc_cl_real_argument(b->plan, &epsilon), ARGUMENT(first), ARGUMENT(b->row_z),
+                         ARGUMENT(b->sums), ARGUMENT(first_factor), ARGUMENT(b->row_factors),
+                         ARGUMENT(b->block_exponents));
 }
 
 /* The states' one sweep, with all it can give; then one more for each eps > 0, which needs Z beforehand. */
@@ -113,19 +106,25 @@ static ratecl_status add_states(rc_cl_builder *b)
     RC_TRY(rc_cl_scratch_reals(b, entropy ? rc_view_rows(view) : 1, &b->row_z));
     RC_TRY(rc_cl_scratch(b, entropy ? b->at.blocks * b->at.sweep_tiles : 1, sizeof(cl_int), NULL,
                          &b->exponents));
+    RC_TRY(rc_cl_scratch(b, (int64_t)spec->lag_count, sizeof(cl_long), wants.lags ? spec->lags : NULL,
+                         &b->taus));
     RC_TRY(add_sweep(b, RC_STATES, &wants, 0, b->at.block_rows, moments));
     if (wants.moments)
-        RC_TRY(add_merge_moments(b, RC_STATES, b->at.block_rows, moments, &b->statistics));
+        RC_TRY(add_merge_moments(b, RC_STATES, b->at.block_rows, moments));
     if (!entropy)
         return RATECL_OK;
-    /* Without an eps of 0 this gives Z alone, and its set of sums is not used. */
-    RC_TRY(add_merge_entropy(b, false, wants.entropy ? 0 : (int64_t)spec->entropy_count));
+    if (rc_wants_gradients(spec)) {
+        RC_TRY(rc_cl_scratch_reals(b, ((int64_t)spec->entropy_count + 1) * 2 * rc_view_rows(view),
+                                   &b->row_factors));
+        RC_TRY(rc_cl_scratch(b, b->at.blocks, sizeof(cl_int), NULL, &b->block_exponents));
+    }
+    RC_TRY(add_merge_entropy(b, 0, wants.entropy ? 0 : (int64_t)spec->entropy_count));
     for (size_t k = 0; k < spec->entropy_count; ++k) {
         if (spec->epsilons[k] == 0)
             continue;
         const sweep_wants second = { .entropy = 2 };
         RC_TRY(add_sweep(b, RC_STATES, &second, spec->epsilons[k], b->at.block_rows, moments));
-        RC_TRY(add_merge_entropy(b, true, (int64_t)k));
+        RC_TRY(add_merge_entropy(b, spec->epsilons[k], (int64_t)k));
     }
     return RATECL_OK;
 }
@@ -135,14 +134,12 @@ static ratecl_status add_reference(rc_cl_builder *b)
     if (!b->spec->uses[RC_REFERENCE])
         return RATECL_OK;
     const rc_view *view = &b->spec->inputs[RC_REFERENCE];
-    const int64_t R = rc_view_rows(view);
-    const int64_t rows =
-        rc_cl_block_rows(b->plan, R, rc_ceil_div(view->shape[2], rc_cl_sweep_tile(&b->plan->tuning)));
+    const int64_t R = rc_view_rows(view), rows = rc_cl_block_rows(b->plan, view);
     const sweep_wants wants = { .moments = true };
     cl_mem moments;
     RC_TRY(rc_cl_scratch_reals(b, rc_ceil_div(R, rows) * 3 * view->shape[2], &moments));
     RC_TRY(add_sweep(b, RC_REFERENCE, &wants, 0, rows, moments));
-    return add_merge_moments(b, RC_REFERENCE, rows, moments, &b->reference_statistics);
+    return add_merge_moments(b, RC_REFERENCE, rows, moments);
 }
 
 ratecl_status rc_cl_add_sweeps(rc_cl_builder *b)

@@ -106,8 +106,8 @@ static bool consistent(const rc_tuning *t)
 {
     const int32_t width = t->across * t->tile_vector;
     return power_of_two_vector(t->sweep_vector) && power_of_two_vector(t->tile_vector) &&
-           t->tile % width == 0 && t->tile % t->down == 0 && t->tile % t->panel == 0 &&
-           t->panel % width == 0 && t->panel % t->down == 0;
+           t->depth % t->tile_vector == 0 && t->tile % width == 0 && t->tile % t->down == 0 &&
+           t->tile % t->panel == 0 && t->panel % width == 0 && t->panel % t->down == 0;
 }
 
 static ratecl_status override(rc_tuning *tuning, const char *text)
@@ -132,9 +132,9 @@ static ratecl_status override(rc_tuning *tuning, const char *text)
         text += *text == ',';
     }
     if (!consistent(tuning))
-        return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING: expected vectors of 2, 4, 8 or 16, tile a "
-                                              "multiple of panel, panel one of across * "
-                                              "tile_vector and of down");
+        return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING: expected vectors of 2, 4, 8 or 16, depth a "
+                                              "multiple of tile_vector, tile one of panel, "
+                                              "panel one of across * tile_vector and of down");
     return RATECL_OK;
 }
 
@@ -160,7 +160,7 @@ ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision 
     tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
     /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and a
        little for sums, within the local memory. */
-    while (tuning->depth > 4 &&
+    while (tuning->depth % (2 * tuning->tile_vector) == 0 &&
            (size_t)(4 * tuning->depth * tuning->tile + 20 * tuning->tile) * real_bytes > limits->local_bytes)
         tuning->depth /= 2;
     return RATECL_OK;

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tiles of products of states and weights that live in registers. Sums of at most RC_CHUNK products are taken
+ * in real, everything longer in double. */
+#ifndef RATECL_SRC_CPU_MULTIPLY_H
+#define RATECL_SRC_CPU_MULTIPLY_H
+
+#include <math.h>
+#include <string.h>
+
+#include "tile.h"
+
+enum {
+    RC_CHUNK = 32,
+    RC_LANES = RC_VECTOR_BYTES / sizeof(real),
+    RC_PANEL = 2 * RC_LANES,
+    /* Rows of a tile: its two columns of vectors fill the registers, of which AVX-512 has 32, others 16. */
+    RC_TILE_ROWS = RC_VECTOR_BYTES == 64 ? 8 : 4
+};
+_Static_assert(RC_PANEL % RC_TILE_ROWS == 0, "the tiles of a panel end at the diagonal");
+_Static_assert(8 % RC_TILE_ROWS == 0, "copies have room for rows up to a multiple of eight");
+_Static_assert(RC_PANEL <= (int)RC_PIECE_ROWS, "one piece holds the rows of a panel");
+
+typedef real rc_vector __attribute__((vector_size(RC_VECTOR_BYTES), may_alias));
+typedef rc_vector rc_tile[RC_TILE_ROWS][2];
+
+static inline const rc_vector *rc_vectors(const real *x)
+{
+    return (const rc_vector *)(const void *)x;
+}
+
+/* product[i][:] = sum_k a[k a_step + i a_row] b[k b_step + :], k < count. */
+static inline __attribute__((always_inline)) void rc_multiply(rc_tile product, const real *a, int64_t a_row,
+                                                              int64_t a_step, const real *b, int64_t b_step,
+                                                              int64_t count)
+{
+    rc_tile t = { { { 0 } } };
+    for (int64_t k = 0; k < count; k++) {
+        const rc_vector b0 = rc_vectors(b + k * b_step)[0], b1 = rc_vectors(b + k * b_step)[1];
+        for (int i = 0; i < RC_TILE_ROWS; i++) {
+            const real a_ki = a[k * a_step + i * a_row];
+            t[i][0] += a_ki * b0;
+            t[i][1] += a_ki * b1;
+        }
+    }
+    memcpy(product, t, sizeof t);
+}
+
+/* sums[i][:] += the same as rc_multiply gives, of any count; sums: (RC_TILE_ROWS, RC_PANEL). */
+static inline __attribute__((always_inline)) void rc_multiply_add(double *sums, const real *a, int64_t a_row,
+                                                                  int64_t a_step, const real *b,
+                                                                  int64_t b_step, int64_t count)
+{
+    for (int64_t k = 0; k < count; k += RC_CHUNK) {
+        rc_tile product;
+        rc_multiply(product, a + k * a_step, a_row, a_step, b + k * b_step, b_step,
+                    rc_least(RC_CHUNK, count - k));
+        real elements[RC_TILE_ROWS * RC_PANEL];
+        memcpy(elements, product, sizeof elements);
+#pragma omp simd
+        for (int j = 0; j < RC_TILE_ROWS * RC_PANEL; j++)
+            sums[j] += (double)elements[j];
+    }
+}
+
+/* The first of a triangle's panels that part `part` of `parts` has: panel p is as long as p + 1, so equal
+ * areas end at square roots. */
+static inline int64_t rc_part_begin(int64_t panels, int64_t part, int64_t parts)
+{
+    return (int64_t)((double)panels * sqrt((double)part / (double)parts));
+}
+
+/* Copy the columns [0, columns) of rows of the states to (count, leading) reals: zero beyond the columns up
+ * to `width`, and zero rows beyond `count` up to a multiple of RC_TILE_ROWS. */
+static inline void rc_copy_rows(const rc_view *states, const void *memory, int64_t first, int64_t count,
+                                int64_t columns, int64_t width, real *copy, int64_t leading)
+{
+    for (int64_t r = 0; r < count; r += RC_PIECE_ROWS) {
+        const rc_rows rows = rc_rows_find(states, first + r, rc_least(RC_PIECE_ROWS, count - r));
+        rc_tile_load(states, memory, &rows, 0, columns, copy + r * leading, leading);
+    }
+    for (int64_t r = 0; r < count; r++)
+        memset(copy + r * leading + columns, 0, sizeof(real) * (size_t)(width - columns));
+    for (int64_t r = count; r % RC_TILE_ROWS != 0; r++)
+        memset(copy + r * leading, 0, sizeof(real) * (size_t)width);
+}
+
+#endif
