@@ -142,6 +142,7 @@ START_TEST(help_and_version)
     assert_prints("--version", "ratecl ");
     assert_prints("--help", "selftest");
     assert_prints("eval --help", "--reference S1.npy");
+    assert_prints("eval --help", "--grad-reference OUT.npy");
     assert_prints("eval --json --help absent.npy", "Usage: ratecl eval [options] STATES.npy");
     assert_prints("devices --help", "--json");
     assert_prints("selftest --help", "--device D");
@@ -163,7 +164,7 @@ static const struct wrong {
     { "eval --json=1 s.npy", "--json: takes no value" },
     { "eval --json --json s.npy", "--json: given twice" },
     { "eval --device cpu --device=cpu s.npy", "--device: given twice" },
-    { "eval --grad g.npy s.npy", "--grad: unknown option" },
+    { "eval --gradient g.npy s.npy", "--gradient: unknown option" },
     { "eval -x s.npy", "-x: unknown option" },
     { "eval -- --json", "--json: No such file" },
     { "eval --precision f16 s.npy", "\"f16\": expected f32 or f64" },
@@ -523,6 +524,8 @@ START_TEST(selftest)
     assert_done(&outcome, outcome.out);
     ck_assert_ptr_null(strstr(outcome.out, "FAIL"));
     ck_assert_ptr_nonnull(strstr(outcome.out, "population_kl"));
+    ck_assert_ptr_nonnull(strstr(outcome.out, "\nValues against their definitions:\n"));
+    ck_assert_ptr_nonnull(strstr(outcome.out, "\nGradients against the CPU path's in f64:\n"));
     ck_assert_ptr_nonnull(strstr(outcome.out, "\nPASS\n"));
     run(&outcome, "selftest");
     assert_done(&outcome, outcome.out);

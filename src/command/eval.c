@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
 #include "npy.h"
+#include "npy_output.h"
 #include "output.h"
 
 #include <inttypes.h>
@@ -8,8 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The inputs of an evaluation, in the order in which their files are opened. */
+enum { STATES, REFERENCE, WEIGHTS, INPUT_COUNT };
+
+/* What each input and the gradient with respect to it are called. */
+static const struct {
+    const char *option, *gradient_option;
+    ratecl_criterion reader; /* the one criterion that depends on it; states matter to each */
+    uint32_t gradient_output;
+} kinds[INPUT_COUNT] = {
+    [STATES] = { .gradient_option = "--grad", .gradient_output = RATECL_OUTPUT_GRADIENT_STATES },
+    [REFERENCE] = { "--reference", "--grad-reference", RATECL_POPULATION_KL,
+                    RATECL_OUTPUT_GRADIENT_REFERENCE },
+    [WEIGHTS] = { "--weights", "--grad-weights", RATECL_HEBBIAN, RATECL_OUTPUT_GRADIENT_WEIGHTS },
+};
+
 struct settings {
-    const char *device, *weights, *reference, *precision;
+    const char *device, *precision;
+    const char *inputs[INPUT_COUNT], *gradients[INPUT_COUNT]; /* paths; NULL: not given */
     struct text_list terms;
     bool json, quiet;
 };
@@ -23,12 +40,18 @@ static const struct option options[] = {
     { "--term", "NAME[:key=value,...]", OPTION_LIST, offsetof(struct settings, terms),
       "a criterion with its parameters; may be given again.\n"
       "Default: every criterion that the inputs allow" },
-    { "--weights", "W.npy", OPTION_TEXT, offsetof(struct settings, weights),
+    { "--weights", "W.npy", OPTION_TEXT, offsetof(struct settings, inputs[WEIGHTS]),
       "the (N, N) weights of hebbian" },
-    { "--reference", "S1.npy", OPTION_TEXT, offsetof(struct settings, reference),
+    { "--reference", "S1.npy", OPTION_TEXT, offsetof(struct settings, inputs[REFERENCE]),
       "the reference states of population_kl, with the same N" },
     { "--precision", "f32|f64", OPTION_TEXT, offsetof(struct settings, precision),
-      "of the arithmetic (f32)" },
+      "of the arithmetic, and of the elements of gradients (f32)" },
+    { "--grad", "OUT.npy", OPTION_TEXT, offsetof(struct settings, gradients[STATES]),
+      "write the gradient of the total to the states" },
+    { "--grad-weights", "OUT.npy", OPTION_TEXT, offsetof(struct settings, gradients[WEIGHTS]),
+      "the same to the weights; needs a hebbian term" },
+    { "--grad-reference", "OUT.npy", OPTION_TEXT, offsetof(struct settings, gradients[REFERENCE]),
+      "the same to the reference states; needs a population_kl term" },
     { "--json", NULL, OPTION_FLAG, offsetof(struct settings, json),
       "print one JSON object instead of the table" },
     { "--quiet", NULL, OPTION_FLAG, offsetof(struct settings, quiet),
@@ -53,17 +76,20 @@ static const char notes[] =
     "f4, f8, u1 and b1 are read in place; big-endian ones are converted to little-endian,\n"
     "i1, i2 and u2 to f32, i4 and u4 to f64 (f32 on a device without fp64).\n"
     "\n"
+    "A gradient has the shape of its input, in C order, as little-endian f4 or f8 by\n"
+    "--precision. A term with reduction=none takes no part in the total, and so none in a\n"
+    "gradient. A gradient's file comes to its name whole, when the evaluation is done: one\n"
+    "that was there is replaced then, and stays as it is when something fails.\n"
+    "\n"
     "Exit status: 0 done, 1 the evaluation failed, 2 the command line or a file is wrong,\n"
     "3 no such device.\n";
-
-/* The files, in the order in which they are opened. */
-enum { STATES, REFERENCE, WEIGHTS, FILE_COUNT };
 
 /* What one evaluation holds; zeroed at first, all of it released at the end. */
 struct job {
     struct settings settings;
     ratecl_precision precision;
-    struct npy_file files[FILE_COUNT];
+    struct npy_file files[INPUT_COUNT];
+    struct npy_output gradients[INPUT_COUNT]; /* of those without a path nothing is wanted */
     ratecl_term *terms;
     size_t term_count;
     ratecl_context *context;
@@ -109,27 +135,40 @@ static int parse_terms(struct job *job)
     return COMMAND_DONE;
 }
 
+static bool has_term(const struct job *job, ratecl_criterion criterion)
+{
+    for (size_t k = 0; k < job->term_count; k++)
+        if (job->terms[k].criterion == criterion)
+            return true;
+    return false;
+}
+
 /* An input that no term reads would be ignored; one that is missing is named by its option. */
 static int check_inputs(const struct job *job)
 {
-    const struct {
-        ratecl_criterion criterion;
-        const char *option, *path;
-    } needs[] = { { RATECL_HEBBIAN, "--weights", job->settings.weights },
-                  { RATECL_POPULATION_KL, "--reference", job->settings.reference } };
-    for (size_t n = 0; n < 2; n++) {
-        bool used = false;
-        for (size_t k = 0; k < job->term_count; k++)
-            used |= job->terms[k].criterion == needs[n].criterion;
-        if (used == (needs[n].path != NULL))
+    for (int k = REFERENCE; k < INPUT_COUNT; k++) {
+        const bool used = has_term(job, kinds[k].reader);
+        if (used == (job->settings.inputs[k] != NULL))
             continue;
         if (used)
-            complain("the term %s needs %s", ratecl_criterion_name(needs[n].criterion), needs[n].option);
+            complain("the term %s needs %s", ratecl_criterion_name(kinds[k].reader), kinds[k].option);
         else
-            complain("%s: no term uses it; %s would", needs[n].option,
-                     ratecl_criterion_name(needs[n].criterion));
+            complain("%s: no term uses it; %s would", kinds[k].option,
+                     ratecl_criterion_name(kinds[k].reader));
         return COMMAND_WRONG;
     }
+    return COMMAND_DONE;
+}
+
+/* Without a term that depends on the input, a gradient could only be 0. */
+static int check_gradients(const struct job *job)
+{
+    for (int k = REFERENCE; k < INPUT_COUNT; k++)
+        if (job->settings.gradients[k] && !has_term(job, kinds[k].reader)) {
+            complain("%s: no term depends on the file of %s; %s would", kinds[k].gradient_option,
+                     kinds[k].option, ratecl_criterion_name(kinds[k].reader));
+            return COMMAND_WRONG;
+        }
     return COMMAND_DONE;
 }
 
@@ -155,8 +194,8 @@ static int choose_terms(struct job *job)
                 { RATECL_FIRING_RATE_DIST, true },
                 { RATECL_STATE_PREDICTION, job->files[STATES].header.shape[1] > 1 },
                 { RATECL_ENTROPY, true },
-                { RATECL_HEBBIAN, job->settings.weights != NULL },
-                { RATECL_POPULATION_KL, job->settings.reference != NULL } };
+                { RATECL_HEBBIAN, job->settings.inputs[WEIGHTS] != NULL },
+                { RATECL_POPULATION_KL, job->settings.inputs[REFERENCE] != NULL } };
     const size_t count = sizeof all / sizeof *all;
     job->terms = calloc(count, sizeof *job->terms);
     if (!job->terms)
@@ -193,18 +232,50 @@ static int check_shapes(const struct job *job)
     return COMMAND_DONE;
 }
 
-static int open_files(struct job *job, const char *states)
+static int open_files(struct job *job)
 {
-    const char *const paths[FILE_COUNT] = { states, job->settings.reference, job->settings.weights };
-    for (int k = 0; k < FILE_COUNT; k++) {
-        const int status = paths[k] ? npy_open(&job->files[k], paths[k]) : COMMAND_DONE;
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        const char *path = job->settings.inputs[k];
+        const int status = path ? npy_open(&job->files[k], path) : COMMAND_DONE;
         if (status != COMMAND_DONE)
             return status;
     }
     return check_shapes(job);
 }
 
-static int prepare(struct job *job, const char *states)
+/* A gradient must not take the place of an input, nor of a gradient before it. */
+static int check_place(const struct job *job, int index)
+{
+    const struct npy_output *gradient = &job->gradients[index];
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        const char *other = NULL;
+        if (job->files[k].path && npy_output_is_file(gradient, &job->files[k]))
+            other = "an input";
+        else if (k < index && job->gradients[k].path && npy_output_is_output(gradient, &job->gradients[k]))
+            other = kinds[k].gradient_option;
+        if (!other)
+            continue;
+        complain("%s: %s is the file of %s too; expected another one", kinds[index].gradient_option,
+                 gradient->path, other);
+        return COMMAND_WRONG;
+    }
+    return COMMAND_DONE;
+}
+
+static int open_gradients(struct job *job)
+{
+    int status = check_gradients(job);
+    for (int k = 0; k < INPUT_COUNT && status == COMMAND_DONE; k++) {
+        if (!job->settings.gradients[k])
+            continue;
+        status = npy_output_open(&job->gradients[k], job->settings.gradients[k]);
+        if (status == COMMAND_DONE)
+            status = check_place(job, k);
+    }
+    return status;
+}
+
+static int prepare(struct job *job)
 {
     int status = read_precision(job);
     const bool terms_given = job->settings.terms.count > 0;
@@ -213,10 +284,12 @@ static int prepare(struct job *job, const char *states)
     if (status == COMMAND_DONE && terms_given)
         status = check_inputs(job);
     if (status == COMMAND_DONE)
-        status = open_files(job, states);
+        status = open_files(job);
     if (status == COMMAND_DONE && !terms_given)
         status = choose_terms(job);
-    return status == COMMAND_DONE ? check_total(job) : status;
+    if (status == COMMAND_DONE)
+        status = check_total(job);
+    return status == COMMAND_DONE ? open_gradients(job) : status;
 }
 
 /* ---- The evaluation ---- */
@@ -241,23 +314,37 @@ static ratecl_status make_plan(struct job *job)
     wanted.weights = job->files[WEIGHTS].path ? &job->files[WEIGHTS].layout : NULL;
     wanted.terms = job->terms;
     wanted.term_count = job->term_count;
+    for (int k = 0; k < INPUT_COUNT; k++)
+        if (job->gradients[k].path)
+            wanted.outputs |= kinds[k].gradient_output;
     return ratecl_plan_create(job->context, &wanted, &job->plan);
+}
+
+static bool make_room(struct job *job)
+{
+    job->values = calloc(ratecl_plan_value_count(job->plan), sizeof *job->values);
+    job->skipped = calloc(job->term_count, sizeof *job->skipped);
+    bool memory = job->values && job->skipped;
+    for (int k = 0; k < INPUT_COUNT && memory; k++)
+        if (job->gradients[k].path)
+            memory = npy_output_allocate(&job->gradients[k], &job->files[k].header, job->precision);
+    return memory;
 }
 
 static ratecl_status evaluate(struct job *job)
 {
-    const struct npy_file *states = &job->files[STATES], *reference = &job->files[REFERENCE];
-    const struct npy_file *weights = &job->files[WEIGHTS];
+    const struct npy_file *files = job->files;
+    const struct npy_output *gradients = job->gradients;
     ratecl_inputs inputs = RATECL_INPUTS_INIT;
-    inputs.states = npy_data(states);
-    inputs.states_bytes = npy_data_bytes(states);
-    if (reference->path) {
-        inputs.reference = npy_data(reference);
-        inputs.reference_bytes = npy_data_bytes(reference);
+    inputs.states = npy_data(&files[STATES]);
+    inputs.states_bytes = npy_data_bytes(&files[STATES]);
+    if (files[REFERENCE].path) {
+        inputs.reference = npy_data(&files[REFERENCE]);
+        inputs.reference_bytes = npy_data_bytes(&files[REFERENCE]);
     }
-    if (weights->path) {
-        inputs.weights = npy_data(weights);
-        inputs.weights_bytes = npy_data_bytes(weights);
+    if (files[WEIGHTS].path) {
+        inputs.weights = npy_data(&files[WEIGHTS]);
+        inputs.weights_bytes = npy_data_bytes(&files[WEIGHTS]);
     }
     ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
     outputs.values = job->values;
@@ -265,7 +352,33 @@ static ratecl_status evaluate(struct job *job)
     outputs.total = &job->total;
     outputs.skipped = job->skipped;
     outputs.skipped_count = job->term_count;
+    outputs.gradient_states = gradients[STATES].elements;
+    outputs.gradient_states_bytes = gradients[STATES].bytes;
+    outputs.gradient_reference = gradients[REFERENCE].elements;
+    outputs.gradient_reference_bytes = gradients[REFERENCE].bytes;
+    outputs.gradient_weights = gradients[WEIGHTS].elements;
+    outputs.gradient_weights_bytes = gradients[WEIGHTS].bytes;
     return ratecl_evaluate(job->plan, &inputs, &outputs);
+}
+
+/* Each file is written before the first one gets its name. */
+static bool write_gradients(struct job *job, struct progress *progress)
+{
+    bool done = true;
+    progress_stage(progress, "writing");
+    for (int k = 0; k < INPUT_COUNT && done; k++)
+        done = !job->gradients[k].path || npy_output_write(&job->gradients[k], progress);
+    for (int k = 0; k < INPUT_COUNT && done; k++)
+        done = !job->gradients[k].path || npy_output_commit(&job->gradients[k]);
+    return done;
+}
+
+static int writing_failed(const struct job *job)
+{
+    for (int k = 0; k < INPUT_COUNT; k++)
+        if (job->gradients[k].error)
+            complain("%s: writing it failed: %s", job->gradients[k].path, strerror(job->gradients[k].error));
+    return COMMAND_FAILED;
 }
 
 /* The work that may take long. What went wrong is told once the progress line is gone. */
@@ -276,7 +389,7 @@ static int compute(struct job *job)
     progress_stage(&progress, "preparing");
     ratecl_status status = make_context(job);
     bool memory = true;
-    for (int k = 0; k < FILE_COUNT && status == RATECL_OK && memory; k++) {
+    for (int k = 0; k < INPUT_COUNT && status == RATECL_OK && memory; k++) {
         progress_stage(&progress, "reading");
         memory = !job->files[k].path || npy_load(&job->files[k], job->device.fp64, &progress);
     }
@@ -286,16 +399,17 @@ static int compute(struct job *job)
     }
     if (status == RATECL_OK && memory) {
         progress_stage(&progress, "evaluating");
-        job->values = calloc(ratecl_plan_value_count(job->plan), sizeof *job->values);
-        job->skipped = calloc(job->term_count, sizeof *job->skipped);
-        memory = job->values && job->skipped;
+        memory = make_room(job);
     }
     if (status == RATECL_OK && memory)
         status = evaluate(job);
+    const bool written = status != RATECL_OK || !memory || write_gradients(job, &progress);
     progress_stop(&progress);
     if (!memory)
         return memory_ran_out();
-    return status == RATECL_OK ? COMMAND_DONE : complain_of(status);
+    if (status != RATECL_OK)
+        return complain_of(status);
+    return written ? COMMAND_DONE : writing_failed(job);
 }
 
 static void print_results(const struct job *job)
@@ -326,8 +440,10 @@ static void release(struct job *job)
 {
     ratecl_plan_release(job->plan);
     ratecl_context_release(job->context);
-    for (int k = 0; k < FILE_COUNT; k++)
+    for (int k = 0; k < INPUT_COUNT; k++) {
         npy_close(&job->files[k]);
+        npy_output_close(&job->gradients[k]);
+    }
     free(job->values);
     free(job->skipped);
     free(job->terms);
@@ -337,11 +453,11 @@ static void release(struct job *job)
 static int run(int argc, char **argv)
 {
     struct job job = { 0 };
-    const char *states;
-    const parse_result parsed = arguments_parse(&eval_command, argc, argv, &job.settings, &states);
+    const parse_result parsed =
+        arguments_parse(&eval_command, argc, argv, &job.settings, &job.settings.inputs[STATES]);
     int status = parsed == PARSE_REFUSED ? COMMAND_WRONG : COMMAND_DONE;
     if (parsed == PARSE_DONE)
-        status = prepare(&job, states);
+        status = prepare(&job);
     if (parsed == PARSE_DONE && status == COMMAND_DONE)
         status = compute(&job);
     if (parsed == PARSE_DONE && status == COMMAND_DONE)

@@ -99,6 +99,7 @@ int main(int argc, char **argv)
     /* No setlocale(): numbers are read and written with a point wherever the command runs. */
     reserve_standard_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, which is noticed below */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file above the limit of its size */
     signal(SIGBUS, on_bus_error);
 
     const int status = run(argc, argv);

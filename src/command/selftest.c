@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small parity run: every criterion on a device, on the CPU path and by its definition. */
+/* A small parity run: every criterion on a device, on the CPU path and by its definition, and every
+ * gradient on a device and on the CPU path. */
 #include "command.h"
 #include "definitions.h"
 #include "output.h"
@@ -8,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct settings {
     const char *device;
@@ -51,7 +53,7 @@ static const struct sample {
     { RATECL_F32, 7, 31, 66, 3, 33, { 2, 1, 0 }, "f32, neuron first" },
     { RATECL_F64, 2, 129, 31, 1, 300, { 0, 1, 2 }, "f64" },
 };
-enum { SAMPLE_COUNT = sizeof samples / sizeof *samples };
+enum { SAMPLE_COUNT = sizeof samples / sizeof *samples, NEURONS_MAX = 127 /* the largest N of them */ };
 
 /* One input, as the library and as the definitions read it. */
 struct input {
@@ -62,13 +64,22 @@ struct input {
 
 enum { STATES, REFERENCE, WEIGHTS, INPUT_COUNT };
 enum { DEVICE, CPU, PATH_COUNT };
+enum { VALUES, GRADIENTS, RESULT_COUNT };
+
+/* Of gradients, in relative norm, by precision. */
+static const double gradient_tolerances[] = { 1e-5, 1e-10 };
+
+/* The largest error over what is allowed. */
+struct worst {
+    bool compared;
+    double error;
+};
 
 struct selftest {
     ratecl_term terms[TERM_COUNT];
     ratecl_context *contexts[PATH_COUNT]; /* CPU: NULL where the device is that path itself */
     ratecl_device_info devices[PATH_COUNT];
-    /* the largest error over what is allowed; below 0: nothing compared */
-    double worst[PATH_COUNT][CRITERION_COUNT + 1][RATECL_PRECISION_F64 + 1];
+    struct worst worst[RESULT_COUNT][PATH_COUNT][CRITERION_COUNT + 1][RATECL_PRECISION_F64 + 1];
 };
 
 /* ---- Inputs ---- */
@@ -139,6 +150,8 @@ static bool make_states(struct input *input, const struct sample *sample, int64_
     return true;
 }
 
+/* Centred, so that sum_ij W_ij S_i S_j is above 0 in some rows and below in others; with these sequences it
+ * is at least 2e-5 of the sum of the magnitudes, where f32 arithmetic has its sign right. */
 static bool make_weights(struct input *input, int64_t N)
 {
     uint64_t seed = 7;
@@ -150,7 +163,7 @@ static bool make_weights(struct input *input, int64_t N)
     if (!input->memory || !input->elements)
         return false;
     for (size_t k = 0; k < count; k++) {
-        memory[k] = ((float)next_random(&seed) - 20000) / 32768;
+        memory[k] = ((float)next_random(&seed) - 32768) / 32768;
         input->elements[k] = memory[k];
     }
     return true;
@@ -158,36 +171,63 @@ static bool make_weights(struct input *input, int64_t N)
 
 /* ---- Comparison ---- */
 
-static void compare(struct selftest *test, int path, ratecl_precision precision, const ratecl_plan *plan,
-                    const double *values, const struct quantity *quantities)
+static bool has_precision(const struct selftest *test, int path, const struct sample *sample, int precision)
 {
-    for (size_t term = 0; term < TERM_COUNT; term++) {
-        double *worst = &test->worst[path][test->terms[term].criterion][precision];
-        const size_t end = ratecl_plan_value_index(plan, term + 1);
-        for (size_t k = ratecl_plan_value_index(plan, term); k < end; k++) {
-            const struct quantity *q = &quantities[k];
-            const double tolerance = precision == RATECL_PRECISION_F64 ? TOLERANCE_F64 : q->tolerance;
-            const double error = fabs(values[k] - q->value) / (tolerance * q->scale);
-            *worst = isnan(error) ? INFINITY : fmax(*worst, error);
-        }
-    }
+    const bool wide = sample->element == RATECL_F64 || precision == RATECL_PRECISION_F64;
+    return test->contexts[path] && (test->devices[path].fp64 || !wide);
 }
 
-static ratecl_status evaluate(struct selftest *test, int path, ratecl_precision precision,
-                              const struct input inputs[INPUT_COUNT], const struct quantity *quantities,
-                              double *values, size_t value_count)
+static ratecl_plan_options describe(const struct input inputs[INPUT_COUNT], int precision,
+                                    const ratecl_term terms[TERM_COUNT])
 {
     ratecl_plan_options wanted = RATECL_PLAN_OPTIONS_INIT;
-    wanted.precision = precision;
+    wanted.precision = (ratecl_precision)precision;
     wanted.states = &inputs[STATES].layout;
     wanted.reference = &inputs[REFERENCE].layout;
     wanted.weights = &inputs[WEIGHTS].layout;
-    wanted.terms = test->terms;
+    wanted.terms = terms;
     wanted.term_count = TERM_COUNT;
+    return wanted;
+}
+
+static ratecl_inputs give(const struct input inputs[INPUT_COUNT])
+{
     ratecl_inputs given = RATECL_INPUTS_INIT;
     given.states = inputs[STATES].memory;
     given.reference = inputs[REFERENCE].memory;
     given.weights = inputs[WEIGHTS].memory;
+    return given;
+}
+
+/* Keep the largest; what is no number is worse than any. */
+static void note(struct worst *worst, double error)
+{
+    worst->compared = true;
+    worst->error = isnan(error) ? INFINITY : fmax(worst->error, error);
+}
+
+/* ---- Values ---- */
+
+static void compare(struct selftest *test, int path, int precision, const ratecl_plan *plan,
+                    const double *values, const struct quantity *quantities)
+{
+    for (size_t term = 0; term < TERM_COUNT; term++) {
+        struct worst *worst = &test->worst[VALUES][path][test->terms[term].criterion][precision];
+        const size_t end = ratecl_plan_value_index(plan, term + 1);
+        for (size_t k = ratecl_plan_value_index(plan, term); k < end; k++) {
+            const struct quantity *q = &quantities[k];
+            const double tolerance = precision == RATECL_PRECISION_F64 ? TOLERANCE_F64 : q->tolerance;
+            note(worst, fabs(values[k] - q->value) / (tolerance * q->scale));
+        }
+    }
+}
+
+static ratecl_status evaluate(struct selftest *test, int path, int precision,
+                              const struct input inputs[INPUT_COUNT], const struct quantity *quantities,
+                              double *values, size_t value_count)
+{
+    const ratecl_plan_options wanted = describe(inputs, precision, test->terms);
+    const ratecl_inputs given = give(inputs);
     ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
     outputs.values = values;
     outputs.value_count = value_count;
@@ -203,86 +243,203 @@ static ratecl_status evaluate(struct selftest *test, int path, ratecl_precision 
 }
 
 /* On each path, in each precision that it has. */
-static ratecl_status evaluate_all(struct selftest *test, const struct sample *sample,
-                                  const struct input inputs[INPUT_COUNT], const struct quantity *quantities,
-                                  double *values, size_t value_count)
-{
-    ratecl_status status = RATECL_OK;
-    for (int path = 0; path < PATH_COUNT; path++) {
-        const bool fp64 = test->devices[path].fp64;
-        if (!test->contexts[path] || (sample->element == RATECL_F64 && !fp64))
-            continue;
-        for (int p = RATECL_PRECISION_F32; p <= (fp64 ? RATECL_PRECISION_F64 : RATECL_PRECISION_F32); p++)
-            if (status == RATECL_OK)
-                status = evaluate(test, path, (ratecl_precision)p, inputs, quantities, values, value_count);
-    }
-    return status;
-}
-
-static ratecl_status run_sample(struct selftest *test, const struct sample *sample)
+static ratecl_status check_values(struct selftest *test, const struct sample *sample,
+                                  const struct input inputs[INPUT_COUNT])
 {
     const size_t value_count = TERM_COUNT + (size_t)sample->N;
-    struct input inputs[INPUT_COUNT] = { 0 };
+    const struct array states = { { sample->B, sample->T, sample->N }, inputs[STATES].elements };
+    const struct array reference = { { sample->B_reference, sample->T_reference, sample->N },
+                                     inputs[REFERENCE].elements };
+    const struct array weights = { { 1, sample->N, sample->N }, inputs[WEIGHTS].elements };
     double *values = calloc(value_count, sizeof *values);
     double *scratch = calloc(4 * (size_t)sample->N, sizeof *scratch);
     struct quantity *quantities = calloc(value_count, sizeof *quantities);
-    ratecl_status status = RATECL_ERROR_MEMORY;
-    if (values && scratch && quantities && make_states(&inputs[STATES], sample, sample->B, sample->T, 1) &&
-        make_states(&inputs[REFERENCE], sample, sample->B_reference, sample->T_reference, 2) &&
-        make_weights(&inputs[WEIGHTS], sample->N)) {
-        const struct array states = { { sample->B, sample->T, sample->N }, inputs[STATES].elements };
-        const struct array reference = { { sample->B_reference, sample->T_reference, sample->N },
-                                         inputs[REFERENCE].elements };
-        const struct array weights = { { 1, sample->N, sample->N }, inputs[WEIGHTS].elements };
-        size_t count = 0;
-        for (size_t k = 0; k < TERM_COUNT; k++)
-            count += define_term(&test->terms[k], &states, &reference, &weights, scratch, quantities + count);
-        status = evaluate_all(test, sample, inputs, quantities, values, value_count);
-    }
-    for (int k = 0; k < INPUT_COUNT; k++) {
-        free(inputs[k].memory);
-        free(inputs[k].elements);
-    }
+    ratecl_status status = values && scratch && quantities ? RATECL_OK : RATECL_ERROR_MEMORY;
+    size_t count = 0;
+    for (size_t k = 0; k < TERM_COUNT && status == RATECL_OK; k++)
+        count += define_term(&test->terms[k], &states, &reference, &weights, scratch, quantities + count);
+    for (int path = 0; path < PATH_COUNT; path++)
+        for (int p = RATECL_PRECISION_F32; p <= RATECL_PRECISION_F64 && status == RATECL_OK; p++)
+            if (has_precision(test, path, sample, p))
+                status = evaluate(test, path, p, inputs, quantities, values, value_count);
     free(values);
     free(scratch);
     free(quantities);
     return status;
 }
 
+/* ---- Gradients ---- */
+
+/* With respect to each input, C order: of f32 or f64 as the arithmetic. */
+struct gradients {
+    void *elements[INPUT_COUNT];
+    size_t counts[INPUT_COUNT];
+};
+
+static bool make_gradients(struct gradients *gradients, const struct input inputs[INPUT_COUNT])
+{
+    bool memory = true;
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        const int64_t *shape = inputs[k].layout.shape;
+        gradients->counts[k] = (size_t)(shape[0] * shape[1] * shape[2]);
+        gradients->elements[k] = malloc(gradients->counts[k] * sizeof(double));
+        memory = memory && gradients->elements[k];
+    }
+    return memory;
+}
+
+static void release_gradients(struct gradients *gradients)
+{
+    for (int k = 0; k < INPUT_COUNT; k++)
+        free(gradients->elements[k]);
+}
+
+/* The gradients of one term: the others have the weight 0, so that each term shares the programs of all. */
+static ratecl_status differentiate(const struct selftest *test, ratecl_context *context, int precision,
+                                   const struct input inputs[INPUT_COUNT], size_t term,
+                                   const struct gradients *gradients)
+{
+    double cotangents[NEURONS_MAX];
+    ratecl_term terms[TERM_COUNT];
+    memcpy(terms, test->terms, sizeof terms);
+    for (size_t k = 0; k < TERM_COUNT; k++)
+        terms[k].weight = k == term ? 1 : 0;
+    for (size_t k = 0; k < NEURONS_MAX; k++)
+        cotangents[k] = 1 + (double)(k % 5);
+    for (int k = 0; k < INPUT_COUNT; k++) /* what is not written is no number */
+        memset(gradients->elements[k], 0xff, gradients->counts[k] * sizeof(double));
+    ratecl_plan_options wanted = describe(inputs, precision, terms);
+    wanted.outputs = RATECL_OUTPUT_VALUES | RATECL_OUTPUT_GRADIENT_STATES | RATECL_OUTPUT_GRADIENT_REFERENCE |
+                     RATECL_OUTPUT_GRADIENT_WEIGHTS;
+    ratecl_inputs given = give(inputs);
+    given.cotangents = cotangents;
+    given.cotangent_count = (size_t)inputs[STATES].layout.shape[2];
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.gradient_states = gradients->elements[STATES];
+    outputs.gradient_reference = gradients->elements[REFERENCE];
+    outputs.gradient_weights = gradients->elements[WEIGHTS];
+
+    ratecl_plan *plan = NULL;
+    ratecl_status status = ratecl_plan_create(context, &wanted, &plan);
+    if (status == RATECL_OK)
+        status = ratecl_evaluate(plan, &given, &outputs);
+    ratecl_plan_release(plan);
+    return status;
+}
+
+/* In the norm, relative to `expected`; where that is 0, as for an input that the term does not read, any
+ * other number is wrong. */
+static double relative_error(const void *found, int precision, const double *expected, size_t count)
+{
+    double error = 0, size = 0;
+    for (size_t k = 0; k < count; k++) {
+        const double number =
+            precision == RATECL_PRECISION_F64 ? ((const double *)found)[k] : ((const float *)found)[k];
+        error += pow(number - expected[k], 2);
+        size += pow(expected[k], 2);
+    }
+    return error == 0 ? 0 : sqrt(error / size);
+}
+
+/* One term on each path, in each precision but the one that is compared with: f64 on the CPU path. */
+static ratecl_status check_gradient(struct selftest *test, const struct sample *sample,
+                                    const struct input inputs[INPUT_COUNT], size_t term,
+                                    const struct gradients *found, const struct gradients *expected)
+{
+    const int cpu = test->contexts[CPU] ? CPU : DEVICE;
+    ratecl_status status =
+        differentiate(test, test->contexts[cpu], RATECL_PRECISION_F64, inputs, term, expected);
+    for (int path = 0; path < PATH_COUNT; path++)
+        for (int p = RATECL_PRECISION_F32; p <= RATECL_PRECISION_F64 && status == RATECL_OK; p++) {
+            if (!has_precision(test, path, sample, p) || (path == cpu && p == RATECL_PRECISION_F64))
+                continue;
+            status = differentiate(test, test->contexts[path], p, inputs, term, found);
+            for (int k = 0; k < INPUT_COUNT && status == RATECL_OK; k++)
+                note(&test->worst[GRADIENTS][path][test->terms[term].criterion][p],
+                     relative_error(found->elements[k], p, expected->elements[k], found->counts[k]) /
+                         gradient_tolerances[p]);
+        }
+    return status;
+}
+
+static ratecl_status check_gradients(struct selftest *test, const struct sample *sample,
+                                     const struct input inputs[INPUT_COUNT])
+{
+    struct gradients found = { 0 }, expected = { 0 };
+    const bool made = make_gradients(&found, inputs);
+    ratecl_status status = made && make_gradients(&expected, inputs) ? RATECL_OK : RATECL_ERROR_MEMORY;
+    for (size_t term = 0; term < TERM_COUNT && status == RATECL_OK; term++)
+        status = check_gradient(test, sample, inputs, term, &found, &expected);
+    release_gradients(&found);
+    release_gradients(&expected);
+    return status;
+}
+
+static ratecl_status run_sample(struct selftest *test, const struct sample *sample)
+{
+    struct input inputs[INPUT_COUNT] = { 0 };
+    const bool made = make_states(&inputs[STATES], sample, sample->B, sample->T, 1) &&
+                      make_states(&inputs[REFERENCE], sample, sample->B_reference, sample->T_reference, 2) &&
+                      make_weights(&inputs[WEIGHTS], sample->N);
+    ratecl_status status = made ? check_values(test, sample, inputs) : RATECL_ERROR_MEMORY;
+    if (status == RATECL_OK)
+        status = check_gradients(test, sample, inputs);
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        free(inputs[k].memory);
+        free(inputs[k].elements);
+    }
+    return status;
+}
+
 /* ---- The run ---- */
+
+/* One row of the table, if anything was compared for it; whether it passed. */
+static bool report_row(const struct selftest *test, int result, int criterion, int precision)
+{
+    const int paths = test->contexts[CPU] ? PATH_COUNT : 1;
+    bool compared = false, passed = true;
+    for (int path = 0; path < paths; path++) {
+        const struct worst *worst = &test->worst[result][path][criterion][precision];
+        compared |= worst->compared;
+        passed &= worst->error <= 1;
+    }
+    if (!compared)
+        return true;
+    printf("%-18s %-10s", ratecl_criterion_name((ratecl_criterion)criterion),
+           precision_name((ratecl_precision)precision));
+    for (int path = 0; path < paths; path++) {
+        const struct worst *worst = &test->worst[result][path][criterion][precision];
+        if (worst->compared)
+            printf("  %10.2g", worst->error);
+        else
+            printf("  %10s", test->devices[path].fp64 ? "reference" : "no fp64");
+    }
+    puts(passed ? "  PASS" : "  FAIL");
+    return passed;
+}
 
 static int report(const struct selftest *test)
 {
+    static const char *const titles[RESULT_COUNT] = {
+        [VALUES] = "Values against their definitions",
+        [GRADIENTS] = "Gradients against the CPU path's in f64",
+    };
     char label[320];
-    int result = COMMAND_DONE;
-    const int paths = test->contexts[CPU] ? PATH_COUNT : 1;
+    bool passed = true;
     device_label(&test->devices[DEVICE], label, sizeof label);
-    printf("ratecl %s on %s\n", ratecl_version(), label);
-    printf("%d inputs x %d terms against their definitions, and the largest error relative to\n"
-           "what is allowed:\n\n%-18s arithmetic",
-           SAMPLE_COUNT, TERM_COUNT, "criterion");
-    for (int path = 0; path < paths; path++)
-        printf("  %10s", test->devices[path].id);
-    putchar('\n');
-    for (int precision = RATECL_PRECISION_F32; precision <= RATECL_PRECISION_F64; precision++)
-        for (int criterion = 1; criterion <= CRITERION_COUNT; criterion++) {
-            bool passed = true;
-            printf("%-18s %-10s", ratecl_criterion_name((ratecl_criterion)criterion),
-                   precision_name((ratecl_precision)precision));
-            for (int path = 0; path < paths; path++) {
-                const double worst = test->worst[path][criterion][precision];
-                passed &= worst <= 1;
-                if (worst < 0)
-                    printf("  %10s", "no fp64");
-                else
-                    printf("  %10.2g", worst);
-            }
-            puts(passed ? "  PASS" : "  FAIL");
-            if (!passed)
-                result = COMMAND_FAILED;
-        }
-    puts(result == COMMAND_DONE ? "\nPASS" : "\nFAIL");
-    return result;
+    printf("ratecl %s on %s\n%d inputs x %d terms, and the largest error relative to what is allowed\n",
+           ratecl_version(), label, SAMPLE_COUNT, TERM_COUNT);
+    for (int result = 0; result < RESULT_COUNT; result++) {
+        printf("\n%s:\n%-18s arithmetic", titles[result], "criterion");
+        for (int path = 0; path < (test->contexts[CPU] ? PATH_COUNT : 1); path++)
+            printf("  %10s", test->devices[path].id);
+        putchar('\n');
+        for (int precision = RATECL_PRECISION_F32; precision <= RATECL_PRECISION_F64; precision++)
+            for (int criterion = 1; criterion <= CRITERION_COUNT; criterion++)
+                passed &= report_row(test, result, criterion, precision);
+    }
+    puts(passed ? "\nPASS" : "\nFAIL");
+    return passed ? COMMAND_DONE : COMMAND_FAILED;
 }
 
 static ratecl_status make_contexts(struct selftest *test, const char *device)
@@ -304,10 +461,6 @@ static ratecl_status make_contexts(struct selftest *test, const char *device)
 
 static ratecl_status prepare(struct selftest *test, const char *device)
 {
-    for (int path = 0; path < PATH_COUNT; path++)
-        for (int criterion = 0; criterion <= CRITERION_COUNT; criterion++)
-            for (int precision = 0; precision <= RATECL_PRECISION_F64; precision++)
-                test->worst[path][criterion][precision] = -1;
     ratecl_status status = make_contexts(test, device);
     for (size_t k = 0; k < TERM_COUNT && status == RATECL_OK; k++)
         status = ratecl_term_parse(&test->terms[k], term_texts[k]);
@@ -350,7 +503,7 @@ static int run(int argc, char **argv)
 
 const struct command selftest_command = {
     .name = "selftest",
-    .summary = "Compare a device's results with the definitions.",
+    .summary = "Compare a device's values with the definitions, its gradients with the CPU path's.",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .run = run,
