@@ -5,9 +5,11 @@
  *
  *     sweep [--batch B] [--time T] [--neurons N] [--runs R] [--device TEXT] [--json FILE]
  *
- * GB/s counts each state and reference state once. GFLOP/s counts the multiply-adds of the half i <= j that
- * the Hebbian term computes, as two operations each. "host" rows evaluate host memory with ratecl_evaluate();
- * "device" rows evaluate OpenCL buffers in place.
+ * GB/s counts each state and reference state once. Values with a gradient ("+ g") stand beside the time in
+ * which the states are copied and then read once more: two reads and a write. GFLOP/s counts multiply-adds as
+ * two operations each: those of the half i <= j for the Hebbian value, those of S (W + W^T) for the gradient
+ * to the states, and of the half for the one to the weights. "host" rows evaluate host memory with
+ * ratecl_evaluate(); "device" rows evaluate OpenCL buffers in place.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -53,28 +55,46 @@ static void *new_array(size_t bytes)
 
 enum { TERMS_MAX = 6 };
 
+/* Gradients by input: the states' and the weights'. */
+enum { STATES, WEIGHTS, GRADIENTS };
+static const uint32_t gradient_bits[GRADIENTS] = { RATECL_OUTPUT_GRADIENT_STATES,
+                                                   RATECL_OUTPUT_GRADIENT_WEIGHTS };
+
+/* Sets of criteria, a bit each. */
+#define ONE(criterion) (1U << (criterion))
+enum {
+    RATES = ONE(RATECL_FIRING_RATE) | ONE(RATECL_FIRING_RATE_DIST),
+    FIVE = RATES | ONE(RATECL_STATE_PREDICTION) | ONE(RATECL_ENTROPY) | ONE(RATECL_POPULATION_KL),
+    HEBBIAN = ONE(RATECL_HEBBIAN)
+};
+
 typedef struct work {
     const char *name;
-    size_t term_count;
-    ratecl_criterion terms[TERMS_MAX];
+    unsigned criteria;
+    bool gradients[GRADIENTS];
 } work;
 
 static const work works[] = {
-    { "rates", 2, { RATECL_FIRING_RATE, RATECL_FIRING_RATE_DIST } },
-    { "five",
-      5,
-      { RATECL_FIRING_RATE, RATECL_FIRING_RATE_DIST, RATECL_STATE_PREDICTION, RATECL_ENTROPY,
-        RATECL_POPULATION_KL } },
-    { "hebbian", 1, { RATECL_HEBBIAN } },
+    { "rates", RATES, { false, false } },         { "rates + g", RATES, { true, false } },
+    { "five", FIVE, { false, false } },           { "five + g", FIVE, { true, false } },
+    { "hebbian", HEBBIAN, { false, false } },     { "hebbian + g", HEBBIAN, { true, false } },
+    { "hebbian + gW", HEBBIAN, { false, true } }, { "hebbian + both", HEBBIAN, { true, true } },
 };
 enum { WORKS = sizeof works / sizeof works[0] };
 
 static bool has_term(const work *job, ratecl_criterion criterion)
 {
-    for (size_t k = 0; k < job->term_count; ++k)
-        if (job->terms[k] == criterion)
-            return true;
-    return false;
+    return job->criteria >> criterion & 1;
+}
+
+/* The terms of a job, with their defaults; returns how many. */
+static size_t terms_of(const work *job, ratecl_term terms[TERMS_MAX])
+{
+    size_t count = 0;
+    for (int criterion = RATECL_FIRING_RATE; criterion <= RATECL_POPULATION_KL; ++criterion)
+        if (has_term(job, (ratecl_criterion)criterion))
+            ratecl_term_init(&terms[count++], (ratecl_criterion)criterion);
+    return count;
 }
 
 typedef struct options {
@@ -91,6 +111,7 @@ typedef struct problem {
     float *states;    /* (B,T,N) */
     float *reference; /* (B,T,N), NULL where no term wants it */
     float *weights;   /* (N,N), likewise */
+    float *gradients[GRADIENTS];
 } problem;
 
 static size_t state_count(const problem *p)
@@ -100,6 +121,11 @@ static size_t state_count(const problem *p)
 static size_t weight_count(const problem *p)
 {
     return (size_t)(p->N * p->N);
+}
+
+static size_t gradient_count(const problem *p, int which)
+{
+    return which == STATES ? state_count(p) : weight_count(p);
 }
 
 /* Bytes that must be read, or 0 where arithmetic is the limit. */
@@ -113,7 +139,8 @@ static double bytes_read(const problem *p)
 
 static double operations(const problem *p)
 {
-    return (double)(p->B * p->T) * (double)p->N * (double)(p->N + 1);
+    const double rows = (double)(p->B * p->T), N = (double)p->N, half = rows * N * (N + 1);
+    return (p->job->gradients[STATES] ? 2 * rows * N * N : half) + (p->job->gradients[WEIGHTS] ? half : 0);
 }
 
 static ratecl_plan *new_plan(ratecl_context *context, const problem *p)
@@ -121,14 +148,14 @@ static ratecl_plan *new_plan(ratecl_context *context, const problem *p)
     const ratecl_layout states = RATECL_LAYOUT_INIT(RATECL_F32, p->B, p->T, p->N);
     const ratecl_layout weights = RATECL_LAYOUT_INIT(RATECL_F32, 1, p->N, p->N);
     ratecl_term terms[TERMS_MAX];
-    for (size_t k = 0; k < p->job->term_count; ++k)
-        ratecl_term_init(&terms[k], p->job->terms[k]);
     ratecl_plan_options plan_options = RATECL_PLAN_OPTIONS_INIT;
+    for (int k = 0; k < GRADIENTS; ++k)
+        plan_options.outputs |= p->job->gradients[k] ? gradient_bits[k] : 0;
     plan_options.states = &states;
     plan_options.reference = p->reference ? &states : NULL;
     plan_options.weights = p->weights ? &weights : NULL;
     plan_options.terms = terms;
-    plan_options.term_count = p->job->term_count;
+    plan_options.term_count = terms_of(p->job, terms);
     ratecl_plan *plan = NULL;
     CHECK(ratecl_plan_create(context, &plan_options, &plan));
     return plan;
@@ -145,6 +172,7 @@ typedef struct target {
     cl_context cl;
     cl_command_queue queue;
     ratecl_cl_inputs buffers;
+    ratecl_cl_outputs outputs;
 #endif
 } target;
 
@@ -187,7 +215,10 @@ static target open_in_place(const ratecl_device_info *info)
     CL(clGetPlatformIDs(MOST, platforms, NULL));
     CL(clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MOST, devices, NULL));
 
-    target where = { .device = *info, .in_place = true, .buffers.size = sizeof where.buffers };
+    target where = { .device = *info,
+                     .in_place = true,
+                     .buffers.size = sizeof where.buffers,
+                     .outputs.size = sizeof where.outputs };
     CL_NEW(where.cl, clCreateContext(NULL, 1, &devices[d], NULL, NULL, &code));
     CL_NEW(where.queue, clCreateCommandQueue(where.cl, devices[d], 0, &code));
     CHECK(ratecl_cl_context_create(where.cl, devices[d], where.queue, NULL, &where.context));
@@ -199,7 +230,7 @@ static cl_mem new_buffer(const target *where, const float *array, size_t count)
     cl_mem buffer = NULL;
     if (!array)
         return buffer;
-    CL_NEW(buffer, clCreateBuffer(where->cl, CL_MEM_READ_ONLY, count * sizeof *array, NULL, &code));
+    CL_NEW(buffer, clCreateBuffer(where->cl, CL_MEM_READ_WRITE, count * sizeof *array, NULL, &code));
     CL(clEnqueueWriteBuffer(where->queue, buffer, CL_TRUE, 0, count * sizeof *array, array, 0, NULL, NULL));
     return buffer;
 }
@@ -209,11 +240,14 @@ static void load(target *where, const problem *p)
     where->buffers.states = new_buffer(where, p->states, state_count(p));
     where->buffers.reference = new_buffer(where, p->reference, state_count(p));
     where->buffers.weights = new_buffer(where, p->weights, weight_count(p));
+    where->outputs.gradient_states = new_buffer(where, p->gradients[STATES], state_count(p));
+    where->outputs.gradient_weights = new_buffer(where, p->gradients[WEIGHTS], weight_count(p));
 }
 
 static void unload(const target *where)
 {
-    const cl_mem buffers[] = { where->buffers.states, where->buffers.reference, where->buffers.weights };
+    const cl_mem buffers[] = { where->buffers.states, where->buffers.reference, where->buffers.weights,
+                               where->outputs.gradient_states, where->outputs.gradient_weights };
     for (size_t k = 0; k < sizeof buffers / sizeof buffers[0]; ++k)
         if (buffers[k])
             CL(clReleaseMemObject(buffers[k]));
@@ -221,8 +255,17 @@ static void unload(const target *where)
 
 static void evaluate_in_place(const target *where, ratecl_plan *plan, const ratecl_outputs *outputs)
 {
-    CHECK(ratecl_cl_enqueue(plan, &where->buffers, NULL, 0, NULL, NULL));
+    CHECK(ratecl_cl_enqueue(plan, &where->buffers, &where->outputs, 0, NULL, NULL));
     CHECK(ratecl_cl_wait(plan, outputs));
+}
+
+static void read_back(const target *where, const problem *p)
+{
+    const cl_mem buffers[GRADIENTS] = { where->outputs.gradient_states, where->outputs.gradient_weights };
+    for (int k = 0; k < GRADIENTS; ++k)
+        if (buffers[k])
+            CL(clEnqueueReadBuffer(where->queue, buffers[k], CL_TRUE, 0, gradient_count(p, k) * sizeof(float),
+                                   p->gradients[k], 0, NULL, NULL));
 }
 
 #endif
@@ -240,7 +283,11 @@ static void close_target(target *where)
 
 static void evaluate(const target *where, ratecl_plan *plan, const problem *p, double values[TERMS_MAX])
 {
-    const ratecl_outputs outputs = { .size = sizeof outputs, .values = values, .value_count = TERMS_MAX };
+    const ratecl_outputs outputs = { .size = sizeof outputs,
+                                     .values = values,
+                                     .value_count = TERMS_MAX,
+                                     .gradient_states = p->gradients[STATES],
+                                     .gradient_weights = p->gradients[WEIGHTS] };
 #ifdef RATECL_WITH_OPENCL
     if (where->in_place) {
         evaluate_in_place(where, plan, &outputs);
@@ -274,28 +321,45 @@ static timing summary(double *times, int64_t runs)
     return (timing){ times[0], (times[(runs - 1) / 2] + times[runs / 2]) / 2 };
 }
 
-/* The values of a first run must be those expected, those of the first target ever asked. */
-static void verify(const target *where, const problem *p, const double *values, double *expected)
+/* What a run gave, in numbers to compare: the values, and each gradient's norm. */
+enum { RESULTS = TERMS_MAX + GRADIENTS };
+
+static double norm(const float *array, size_t count)
 {
-    for (size_t k = 0; k < p->job->term_count; ++k) {
+    double squares = 0;
+    for (size_t k = 0; array && k < count; ++k)
+        squares += (double)array[k] * (double)array[k];
+    return sqrt(squares);
+}
+
+/* The results of a first run must be those expected, those of the first target ever asked. */
+static void verify(const target *where, const problem *p, double results[RESULTS], double *expected)
+{
+#ifdef RATECL_WITH_OPENCL
+    if (where->in_place)
+        read_back(where, p);
+#endif
+    for (int k = 0; k < GRADIENTS; ++k)
+        results[TERMS_MAX + k] = norm(p->gradients[k], gradient_count(p, k));
+    for (size_t k = 0; k < RESULTS; ++k) {
         if (isnan(expected[k]))
-            expected[k] = values[k];
-        if (!(fabs(values[k] - expected[k]) <= 1e-4 * fabs(expected[k]) + 1e-9))
-            fail(where->device.id, "its values differ from the first device's");
+            expected[k] = results[k];
+        if (!(fabs(results[k] - expected[k]) <= 1e-4 * fabs(expected[k]) + 1e-9))
+            fail(where->device.id, "its results differ from the first device's");
     }
 }
 
-static timing measure(const target *where, const problem *p, int64_t runs, double expected[TERMS_MAX])
+static timing measure(const target *where, const problem *p, int64_t runs, double expected[RESULTS])
 {
     ratecl_plan *plan = new_plan(where->context, p);
-    double times[RUNS_MAX] = { 0 }, values[TERMS_MAX];
+    double times[RUNS_MAX] = { 0 }, results[RESULTS] = { 0 };
     for (int64_t run = -DROPPED_RUNS; run < runs; ++run) {
         const double start = seconds_now();
-        evaluate(where, plan, p, values);
+        evaluate(where, plan, p, results);
         if (run >= 0)
             times[run] = seconds_now() - start;
         else
-            verify(where, p, values, expected);
+            verify(where, p, results, expected);
     }
     ratecl_plan_release(plan);
     return summary(times, runs);
@@ -328,49 +392,92 @@ static timing measure_read(size_t bytes, int64_t runs)
     return summary(times, runs);
 }
 
+/* The time in which all threads copy that many bytes. */
+static timing measure_copy(size_t bytes, int64_t runs)
+{
+    enum { PART = 1 << 20 };
+    char *from = new_array(bytes), *to = new_array(bytes);
+    double times[RUNS_MAX] = { 0 };
+    memset(from, 1, bytes);
+    for (int64_t run = -DROPPED_RUNS; run < runs; ++run) {
+        const double start = seconds_now();
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+        for (size_t k = 0; k < bytes; k += PART)
+            memcpy(to + k, from + k, bytes - k < PART ? bytes - k : PART);
+        if (run >= 0)
+            times[run] = seconds_now() - start;
+    }
+    if (memcmp(from, to, bytes) != 0)
+        fail("memory", "a copy differs");
+    free(from);
+    free(to);
+    return summary(times, runs);
+}
+
 /* ---- Reports ---- */
 
 typedef struct report {
     FILE *json; /* NULL: none */
     const char *separator;
-    double ceiling; /* bytes per second */
+    double read, copy; /* seconds, for the states */
 } report;
 
-static void begin_report(report *out, const options *given, double ceiling)
+static void begin_report(report *out, const options *given)
 {
-    *out = (report){ .separator = "", .ceiling = ceiling };
-    printf("reading (%lld, %lld, %lld) f32: %.1f GB/s\n\n", (long long)given->B, (long long)given->T,
-           (long long)given->N, ceiling * 1e-9);
-    printf("%-14s %-7s %-8s %12s %12s %12s\n", "device", "memory", "terms", "minimum ms", "median ms",
+    const size_t bytes = (size_t)(given->B * given->T * given->N) * sizeof(float);
+    *out = (report){ .separator = "",
+                     .read = measure_read(bytes, given->runs).minimum,
+                     .copy = measure_copy(bytes, given->runs).minimum };
+    printf("reading (%lld, %lld, %lld) f32: %.3f ms, %.1f GB/s; copying it: %.3f ms\n\n", (long long)given->B,
+           (long long)given->T, (long long)given->N, out->read * 1e3, (double)bytes / out->read * 1e-9,
+           out->copy * 1e3);
+    printf("%-14s %-7s %-15s %12s %12s %12s\n", "device", "memory", "terms", "minimum ms", "median ms",
            "rate");
     if (!given->json)
         return;
     out->json = fopen(given->json, "w");
     if (!out->json)
         fail(given->json, "cannot be written");
-    fprintf(out->json, "{\"shape\": [%lld, %lld, %lld], \"read_gb_s\": %.4g, \"results\": [",
-            (long long)given->B, (long long)given->T, (long long)given->N, ceiling * 1e-9);
+    fprintf(out->json, "{\"shape\": [%lld, %lld, %lld], \"read_gb_s\": %.4g, ", (long long)given->B,
+            (long long)given->T, (long long)given->N, (double)bytes / out->read * 1e-9);
+    fprintf(out->json, "\"read_s\": %.6g, \"copy_s\": %.6g, \"results\": [", out->read, out->copy);
+}
+
+/* A time beside what bounds it: its name and number in JSON, and the same for people. */
+static void add_rate(const report *out, const problem *p, double seconds)
+{
+    const double bytes = bytes_read(p), states = (double)state_count(p) * sizeof(float);
+    char text[80], json[80];
+    if (bytes > 0 && p->job->gradients[STATES]) {
+        const double ratio = seconds / (out->copy + out->read);
+        snprintf(text, sizeof text, "%7.2f x copying and reading", ratio);
+        snprintf(json, sizeof json, "\"of_copying_and_reading\": %.4g", ratio);
+    } else if (bytes > 0) {
+        const double share = out->read * bytes / states / seconds;
+        snprintf(text, sizeof text, "%7.1f GB/s, %.0f %% of reading", bytes / seconds * 1e-9, 100 * share);
+        snprintf(json, sizeof json, "\"gb_s\": %.4g, \"of_reading\": %.4g", bytes / seconds * 1e-9, share);
+    } else {
+        snprintf(text, sizeof text, "%7.1f GFLOP/s", operations(p) / seconds * 1e-9);
+        snprintf(json, sizeof json, "\"gflop_s\": %.4g", operations(p) / seconds * 1e-9);
+    }
+    puts(text);
+    if (out->json)
+        fprintf(out->json, "%s}", json);
 }
 
 static void add_result(report *out, const target *where, const problem *p, timing time)
 {
     const char *memory = where->in_place ? "device" : "host";
-    const double read = bytes_read(p) / time.minimum, computed = operations(p) / time.minimum;
-    printf("%-14s %-7s %-8s %12.3f %12.3f ", where->device.id, memory, p->job->name, time.minimum * 1e3,
+    printf("%-14s %-7s %-15s %12.3f %12.3f ", where->device.id, memory, p->job->name, time.minimum * 1e3,
            time.median * 1e3);
-    if (read > 0)
-        printf("%7.1f GB/s, %.0f %% of reading\n", read * 1e-9, 100 * read / out->ceiling);
-    else
-        printf("%7.1f GFLOP/s\n", computed * 1e-9);
-    if (!out->json)
-        return;
-    fprintf(out->json, "%s\n  {\"device\": \"%s\", \"memory\": \"%s\", \"terms\": \"%s\", ", out->separator,
-            where->device.id, memory, p->job->name);
-    fprintf(out->json, "\"minimum_s\": %.6g, \"median_s\": %.6g, ", time.minimum, time.median);
-    if (read > 0)
-        fprintf(out->json, "\"gb_s\": %.4g, \"of_reading\": %.4g}", read * 1e-9, read / out->ceiling);
-    else
-        fprintf(out->json, "\"gflop_s\": %.4g}", computed * 1e-9);
+    if (out->json) {
+        fprintf(out->json, "%s\n  {\"device\": \"%s\", \"memory\": \"%s\", \"terms\": \"%s\", ",
+                out->separator, where->device.id, memory, p->job->name);
+        fprintf(out->json, "\"minimum_s\": %.6g, \"median_s\": %.6g, ", time.minimum, time.median);
+    }
+    add_rate(out, p, time.minimum);
     out->separator = ",";
 }
 
@@ -411,6 +518,9 @@ static problem new_problem(const work *job, const options *given)
         p.reference = new_random(state_count(&p), 2, 0, 2);
     if (has_term(job, RATECL_HEBBIAN))
         p.weights = new_random(weight_count(&p), 3, -1, 1);
+    for (int k = 0; k < GRADIENTS; ++k)
+        if (job->gradients[k])
+            p.gradients[k] = new_random(gradient_count(&p, k), 4, 0, 1);
     return p;
 }
 
@@ -432,8 +542,8 @@ static void run_on(target where, const problem *p, const options *given, double 
 static void run_problem(const work *job, const options *given, report *out)
 {
     problem p = new_problem(job, given);
-    double expected[TERMS_MAX];
-    for (size_t k = 0; k < TERMS_MAX; ++k)
+    double expected[RESULTS];
+    for (size_t k = 0; k < RESULTS; ++k)
         expected[k] = NAN;
     for (size_t k = ratecl_device_count(); k-- > 0;) {
         ratecl_device_info info = { .size = sizeof info };
@@ -449,6 +559,8 @@ static void run_problem(const work *job, const options *given, report *out)
     free(p.states);
     free(p.reference);
     free(p.weights);
+    for (int k = 0; k < GRADIENTS; ++k)
+        free(p.gradients[k]);
 }
 
 static int64_t read_number(const char *text, int64_t most)
@@ -501,9 +613,8 @@ int main(int count, char **arguments)
     options given = read_options(count, arguments);
     if (given.device)
         find_id(&given);
-    const size_t bytes = (size_t)(given.B * given.T * given.N) * sizeof(float);
     report out;
-    begin_report(&out, &given, (double)bytes / measure_read(bytes, given.runs).minimum);
+    begin_report(&out, &given);
     for (size_t k = 0; k < WORKS; ++k)
         run_problem(&works[k], &given, &out);
     end_report(&out);
