@@ -8,35 +8,15 @@
  * Where there is no OpenCL device, or with --device cpu, the same network runs in plain C and the criteria
  * are evaluated on the CPU.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include <ratecl/ratecl.h>
-#ifdef RATECL_WITH_OPENCL
-#include <ratecl/opencl.h>
-#endif
-
-/* The network's equations stand here once: the C compiler sees them, and as text so does OpenCL's. */
-#ifdef RATECL_WITH_OPENCL
-#define EQUATIONS(...)                                 \
-    static const char equations[] = #__VA_ARGS__ "\n"; \
-    __VA_ARGS__
-#else
-#define EQUATIONS(...) __VA_ARGS__
-#endif
-#define global /* an address space in OpenCL C, nothing in C */
+#define PROGRAM "rate_network"
+#include "network.h"
 
 EQUATIONS(
-    enum { B = 8, T = 500, N = 256 }; /* trials, time steps, neurons */
-
-    /* A random number in [0, 1) for each counter: any work-item can draw any of them, in any order. */
-    static float uniform(unsigned stream, unsigned counter) {
-        unsigned x = counter + stream * 0x9e3779b9u;
-        x = (x ^ (x >> 16)) * 0x7feb352du;
-        x = (x ^ (x >> 15)) * 0x846ca68bu;
-        return (float)((x ^ (x >> 16)) >> 8) * 0x1p-24f;
-    }
+    equations,
+    /* Trials, time steps, neurons. */
+    enum { B = 8, T = 500, N = 256 };
 
     /* Silent below threshold, saturating at 1. */
     static float gain(float drive) { return drive > 0 ? drive / (1 + drive) : 0; }
@@ -70,27 +50,6 @@ static void connect_neurons(float *W /* (N,N) */)
             const int connected = i != j && uniform(2, (unsigned)(i * N + j)) < K / N;
             W[i * N + j] = connected ? sign * strength : 0;
         }
-}
-
-static void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "rate_network: %s: %s\n", what, why);
-    exit(EXIT_FAILURE);
-}
-
-/* A ratecl call that must succeed. */
-#define CHECK(call)                           \
-    do {                                      \
-        if ((call) != RATECL_OK)              \
-            fail(#call, ratecl_last_error()); \
-    } while (0)
-
-static float *new_array(size_t count)
-{
-    float *array = malloc(count * sizeof *array);
-    if (!array)
-        fail("memory", "there is too little");
-    return array;
 }
 
 /* ---- The six criteria ---- */
@@ -168,43 +127,12 @@ static const char kernel_source[] =
     "    S[(b * T + t) * N + i] = next_rate(W, S, b, t, i, stimulus);\n"
     "}\n";
 
-static void check_code(cl_int code, const char *call)
-{
-    char why[32];
-    snprintf(why, sizeof why, "OpenCL error %d", (int)code);
-    if (code != CL_SUCCESS)
-        fail(call, why);
-}
-
-/* An OpenCL call that must succeed: one that returns its code, or one that writes it to `code`. */
-#define CL(call) check_code((call), #call)
-#define CL_NEW(object, call)     \
-    do {                         \
-        cl_int code;             \
-        (object) = (call);       \
-        check_code(code, #call); \
-    } while (0)
-
-/* The device that ratecl calls "opencl:P.D". */
-static cl_device_id find_device(const char *id)
-{
-    enum { MOST = 64 };
-    cl_platform_id platforms[MOST];
-    cl_device_id devices[MOST];
-    unsigned p = MOST, d = MOST;
-    if (sscanf(id, "opencl:%u.%u", &p, &d) != 2 || p >= MOST || d >= MOST)
-        fail(id, "is no OpenCL device");
-    CL(clGetPlatformIDs(MOST, platforms, NULL));
-    CL(clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MOST, devices, NULL));
-    return devices[d];
-}
-
 static cl_kernel new_kernel(cl_context context)
 {
-    const char *sources[] = { equations, kernel_source };
+    const char *sources[] = { random_numbers, equations, kernel_source };
     cl_program program;
     cl_kernel kernel;
-    CL_NEW(program, clCreateProgramWithSource(context, 2, sources, NULL, &code));
+    CL_NEW(program, clCreateProgramWithSource(context, 3, sources, NULL, &code));
     CL(clBuildProgram(program, 0, NULL, "", NULL, NULL));
     CL_NEW(kernel, clCreateKernel(program, "step_network", &code));
     CL(clReleaseProgram(program));
@@ -338,7 +266,8 @@ int main(int count, char **arguments)
         printf("There is no OpenCL device: simulated and evaluated on the CPU.\n");
     printf("%d neurons, %d trials of %d steps, on %s: %s\n", N, B, T, device.id, device.name);
 
-    float *W = new_array(WEIGHTS), *states = new_array(STATES), *reference = new_array(STATES);
+    float *W = new_array(WEIGHTS * sizeof(float)), *states = new_array(STATES * sizeof(float)),
+          *reference = new_array(STATES * sizeof(float));
     connect_neurons(W);
 #ifdef RATECL_WITH_OPENCL
     if (device.kind != RATECL_DEVICE_OPENMP)

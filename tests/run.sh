@@ -56,7 +56,7 @@ stage() (
     report "$name" "$start" "$log" "$@"
 )
 
-on_device='values single domain guards interop threads recordings'
+on_device='values single domain guards interop threads recordings train'
 in_simulator='values single domain interop'
 pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Portable'
 rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe'
