@@ -9,12 +9,8 @@ static int64_t rows_of(const oracle_array *array)
     return array->shape[0] * array->shape[1];
 }
 
-typedef struct moments {
-    long double mean, variance, square; /* square: mean over rows of S_i^2 */
-} moments;
-
 /* Two passes around a sample, so that a constant neuron has a variance of exactly 0. */
-static moments moments_of(const oracle_array *array, int64_t i)
+oracle_moments oracle_moments_of(const oracle_array *array, int64_t i)
 {
     const int64_t R = rows_of(array), N = array->shape[2];
     const double *s = array->values + i; /* (R,N) */
@@ -29,14 +25,14 @@ static moments moments_of(const oracle_array *array, int64_t i)
         const long double d = s[r * N] - sample - shift;
         deviations += d * d;
     }
-    return (moments){ sample + shift, deviations / R, squares / R };
+    return (oracle_moments){ sample + shift, deviations / R, squares / R };
 }
 
 static long double square_part(const oracle_array *array)
 {
     long double sum = 0;
     for (int64_t i = 0; i < array->shape[2]; i++)
-        sum += moments_of(array, i).square;
+        sum += oracle_moments_of(array, i).square;
     return sum;
 }
 
@@ -46,7 +42,7 @@ static int64_t firing_rate(const ratecl_term *term, const oracle_inputs *inputs,
     const int64_t N = inputs->states.shape[2];
     long double l1 = 0, l2 = 0, magnitude = 0;
     for (int64_t i = 0; i < N; i++) {
-        const long double mu = moments_of(&inputs->states, i).mean, d = mu - term->target;
+        const long double mu = oracle_moments_of(&inputs->states, i).mean, d = mu - term->target;
         l1 += fabsl(d) / N;
         l2 += d * d / N;
         magnitude += fabsl(mu) / N;
@@ -64,9 +60,9 @@ static int64_t firing_rate_dist(const ratecl_term *term, const oracle_inputs *in
     const int64_t N = inputs->states.shape[2];
     long double mubar = 0, squares = 0, mean_ad = 0, max_ad = 0;
     for (int64_t i = 0; i < N; i++)
-        mubar += moments_of(&inputs->states, i).mean / N;
+        mubar += oracle_moments_of(&inputs->states, i).mean / N;
     for (int64_t i = 0; i < N; i++) {
-        const long double d = moments_of(&inputs->states, i).mean - mubar;
+        const long double d = oracle_moments_of(&inputs->states, i).mean - mubar;
         squares += d * d;
         mean_ad += fabsl(d) / N;
         if (fabsl(d) > max_ad || isnan(d))
@@ -210,7 +206,8 @@ static int64_t population_kl(const ratecl_term *term, const oracle_inputs *input
     long double sum = 0, scale = 0, squares = 0;
     int64_t skipped = 0;
     for (int64_t i = 0; i < N; i++) {
-        const moments m0 = moments_of(&inputs->states, i), m1 = moments_of(&inputs->reference, i);
+        const oracle_moments m0 = oracle_moments_of(&inputs->states, i),
+                             m1 = oracle_moments_of(&inputs->reference, i);
         const long double v0 = floored(m0.variance, term->var_floor),
                           v1 = floored(m1.variance, term->var_floor);
         const long double d = m0.mean - m1.mean;

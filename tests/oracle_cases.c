@@ -5,6 +5,7 @@
 #include "suite.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Two batches of two steps of two neurons: means 2 and 4, variances 2.5 and 3.5. */
 static const double S[] = { 0, 2, 2, 4, 2, 3, 4, 7 };
@@ -129,8 +130,131 @@ START_TEST(constants)
 }
 END_TEST
 
+/* ---- Gradients ---- */
+
+enum { ELEMENTS = 8 }; /* of the largest input */
+
+static double dot_values(const ratecl_term *term, const oracle_inputs *at, const double *u)
+{
+    double values[2], scales[2], sum = 0;
+    oracle_values(term, at, values, scales);
+    for (size_t k = 0; k < oracle_count(term, 2); k++)
+        sum += values[k] * (oracle_count(term, 2) > 1 ? u[k] : 1);
+    return sum;
+}
+
+/* S + 1, where every criterion has a derivative. */
+static const double positive[] = { 1, 3, 3, 5, 3, 4, 5, 8 };
+static const oracle_inputs smooth = { { { 2, 2, 2 }, positive }, { { 1, 2, 2 }, S1 }, W };
+
+/* Against central differences, by each element of one input. */
+static void expect_slopes(const char *text, const double *u, int input, size_t count, const double *of)
+{
+    double values[INPUT_COUNT][ELEMENTS] = { { 0 } }, magnitudes[INPUT_COUNT][ELEMENTS] = { { 0 } };
+    oracle_gradient gradients[INPUT_COUNT];
+    for (int k = 0; k < INPUT_COUNT; k++)
+        gradients[k] = (oracle_gradient){ values[k], magnitudes[k] };
+    ratecl_term term;
+    ASSERT_OK(ratecl_term_parse(&term, text));
+    oracle_gradients(&term, &smooth, u, gradients);
+    for (size_t k = 0; k < count; k++) {
+        const double step = 1e-5;
+        double moved[ELEMENTS];
+        memcpy(moved, of, count * sizeof *moved);
+        oracle_inputs at = smooth;
+        if (input == WEIGHTS)
+            at.weights = moved;
+        else
+            (input == STATES ? &at.states : &at.reference)->values = moved;
+        moved[k] = of[k] + step;
+        const double above = dot_values(&term, &at, u);
+        moved[k] = of[k] - step;
+        const double slope = (above - dot_values(&term, &at, u)) / (2 * step);
+        const double error = fabs(values[input][k] - slope);
+        ck_assert_msg(error <= 1e-8 * (1 + magnitudes[input][k]) &&
+                          fabs(slope) <= 1.001 * magnitudes[input][k] + 1e-8,
+                      "%s: by element %zu of input %d: %.10g, by differences %.10g; magnitude %.3g", text, k,
+                      input, values[input][k], slope, magnitudes[input][k]);
+    }
+}
+
+START_TEST(slopes)
+{
+    static const char *const texts[] = {
+        "firing_rate:target=0.5",
+        "firing_rate:metric=l1,target=4",
+        "firing_rate_dist",
+        "firing_rate_dist:metric=cv,ddof=1",
+        "firing_rate_dist:metric=mean_ad",
+        "state_prediction",
+        "hebbian",
+        "hebbian:over=step",
+        "entropy:eps=0.5,reg=2",
+        "population_kl",
+        "population_kl:reduction=sum,reg=2,log=sigma",
+        "population_kl:symmetric=false,reduction=none,log=sigma,reg=0.5",
+        "population_kl:symmetric=false,var_floor=3",
+        "population_kl:symmetric=false,reduction=none,var_floor=2.2",
+    };
+    static const double u[] = { 0.7, -1.3 };
+    for (size_t k = 0; k < COUNT(texts); k++) {
+        ratecl_term term;
+        ASSERT_OK(ratecl_term_parse(&term, texts[k]));
+        expect_slopes(texts[k], u, STATES, 8, positive);
+        if (oracle_depends(&term, REFERENCE))
+            expect_slopes(texts[k], u, REFERENCE, 4, S1);
+        if (oracle_depends(&term, WEIGHTS))
+            expect_slopes(texts[k], u, WEIGHTS, 4, W);
+    }
+}
+END_TEST
+
+/* Where there is no derivative: the choices of the public header. */
+static void expect_choice(const char *text, const oracle_inputs *at, const double *expected, size_t count)
+{
+    double values[ELEMENTS] = { 0 }, magnitudes[ELEMENTS] = { 0 }, other[ELEMENTS];
+    const oracle_gradient gradients[INPUT_COUNT] = { { values, magnitudes },
+                                                     { other, other },
+                                                     { other, other } };
+    ratecl_term term;
+    ASSERT_OK(ratecl_term_parse(&term, text));
+    oracle_gradients(&term, at, NULL, gradients);
+    for (size_t k = 0; k < count; k++)
+        ck_assert_msg(fabs(values[k] - expected[k]) <= 1e-15, "%s: element %zu: %.17g, by hand %.17g", text,
+                      k, values[k], expected[k]);
+}
+
+START_TEST(choices)
+{
+    /* One row of four: mean 2, deviations -2, 0, 0, 2. */
+    const oracle_inputs row = { { { 1, 1, 4 }, (const double[]){ 0, 2, 2, 4 } }, { { 0 }, NULL }, NULL };
+    expect_choice("firing_rate:metric=l1,target=2", &row, (const double[]){ -0.25, 0, 0, 0.25 }, 4);
+    expect_choice("firing_rate_dist:metric=mean_ad", &row, (const double[]){ -0.25, 0, 0, 0.25 }, 4);
+    expect_choice("firing_rate_dist:metric=max_ad", &row, (const double[]){ -0.5, 0, 0, 0.5 }, 4);
+    const double p = 0.25, H = 1.5 * log(2);
+    expect_choice("entropy:reg=0", &row,
+                  (const double[]){ 0, -(log(p) + H) / 8, -(log(p) + H) / 8, -(log(2 * p) + H) / 8 }, 4);
+    expect_choice("entropy:reg=3", &(oracle_inputs){ .states = { { 1, 1, 2 }, (const double[]){ 0, 0 } } },
+                  (const double[]){ 0, 0 }, 2);
+
+    const oracle_inputs equal = { .states = { { 1, 2, 2 }, (const double[]){ 0.1, 0.3, 0.3, 0.1 } } };
+    static const double zeros[4];
+    expect_choice("firing_rate_dist", &equal, zeros, 4);
+    expect_choice("firing_rate_dist:metric=cv", &equal, zeros, 4);
+    expect_choice("firing_rate_dist:metric=max_ad", &equal, zeros, 4);
+
+    /* Neuron 0 has no variance; only reg's part is left of it. Neuron 1: v 1 and 1, d 1. */
+    const oracle_inputs pair = { { { 1, 2, 2 }, (const double[]){ 3, 0, 3, 2 } },
+                                 { { 1, 2, 2 }, (const double[]){ 0, -1, 1, 1 } },
+                                 NULL };
+    expect_choice("population_kl:symmetric=false,degenerate=skip,reg=1", &pair,
+                  (const double[]){ 3, 0.5, 3, 2.5 }, 4);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = { rates, lags, correlations, entropies, divergences, constants };
+    const TTest *const tests[] = { rates,       lags,      correlations, entropies,
+                                   divergences, constants, slopes,       choices };
     return suite_run("oracle", tests, COUNT(tests));
 }

@@ -83,15 +83,20 @@ void problem_specs(array_spec specs[INPUT_COUNT], const array_spec *states)
     specs[WEIGHTS].seed = states->seed + 2;
 }
 
-static void ask_oracle(problem *made)
+oracle_inputs problem_oracle_inputs(const problem *given)
 {
     oracle_array arrays[INPUT_COUNT];
     for (int k = 0; k < INPUT_COUNT; k++) {
-        arrays[k].values = made->inputs[k].values;
-        memcpy(arrays[k].shape, made->inputs[k].layout.shape, sizeof arrays[k].shape);
+        arrays[k].values = given->inputs[k].values;
+        memcpy(arrays[k].shape, given->inputs[k].layout.shape, sizeof arrays[k].shape);
     }
-    const oracle_inputs inputs = { arrays[STATES], arrays[REFERENCE], arrays[WEIGHTS].values };
-    const int64_t N = arrays[STATES].shape[2];
+    return (oracle_inputs){ arrays[STATES], arrays[REFERENCE], arrays[WEIGHTS].values };
+}
+
+static void ask_oracle(problem *made)
+{
+    const oracle_inputs inputs = problem_oracle_inputs(made);
+    const int64_t N = inputs.states.shape[2];
 
     made->first = suite_allocate((made->term_count + 1) * sizeof *made->first);
     for (size_t k = 0; k < made->term_count; k++)
@@ -133,6 +138,25 @@ void problem_make(problem *made, const array_spec specs[INPUT_COUNT], const char
     problem_adopt(made, name, states->precision, inputs, texts, count);
 }
 
+void problem_keep(problem *made, const bool *keep)
+{
+    size_t kept = 0, value = 0;
+    for (size_t k = 0; k < made->term_count; k++) {
+        const size_t begin = made->first[k], count = made->first[k + 1] - begin;
+        if (!keep[k])
+            continue;
+        made->terms[kept] = made->terms[k];
+        made->texts[kept] = made->texts[k];
+        made->skipped[kept] = made->skipped[k];
+        memmove(made->values + value, made->values + begin, count * sizeof *made->values);
+        memmove(made->tolerances + value, made->tolerances + begin, count * sizeof *made->tolerances);
+        made->first[kept++] = value;
+        value += count;
+    }
+    made->first[kept] = value;
+    made->term_count = kept;
+}
+
 void problem_free(problem *made)
 {
     for (int k = 0; k < INPUT_COUNT; k++)
@@ -148,7 +172,7 @@ void problem_free(problem *made)
 
 /* ---- Evaluating ---- */
 
-ratecl_plan *problem_plan(const problem *given, ratecl_context *context, size_t first, size_t count)
+ratecl_plan_options problem_options(const problem *given, size_t first, size_t count)
 {
     ratecl_plan_options options = RATECL_PLAN_OPTIONS_INIT;
     options.precision = given->precision;
@@ -157,6 +181,12 @@ ratecl_plan *problem_plan(const problem *given, ratecl_context *context, size_t 
     options.weights = &given->inputs[WEIGHTS].layout;
     options.terms = given->terms + first;
     options.term_count = count;
+    return options;
+}
+
+ratecl_plan *problem_plan(const problem *given, ratecl_context *context, size_t first, size_t count)
+{
+    const ratecl_plan_options options = problem_options(given, first, count);
     ratecl_plan *plan = NULL;
     const ratecl_status status = ratecl_plan_create(context, &options, &plan);
     ck_assert_msg(status == RATECL_OK, "%s: %s", given->name, ratecl_last_error());

@@ -7,8 +7,6 @@
 #include "oracle.h"
 #include "suite.h"
 
-enum { STATES, REFERENCE, WEIGHTS, INPUT_COUNT };
-
 typedef struct problem {
     ratecl_precision precision;
     array inputs[INPUT_COUNT];
@@ -32,6 +30,8 @@ void problem_make(problem *made, const array_spec specs[INPUT_COUNT], const char
 /* The same from arrays that are there already; the problem takes them over. */
 void problem_adopt(problem *made, const char *name, ratecl_precision precision,
                    const array inputs[INPUT_COUNT], const char *const *texts, size_t count);
+/* Leave the other terms out. */
+void problem_keep(problem *made, const bool *keep /* (term_count) */);
 void problem_free(problem *made);
 
 typedef struct outcome {
@@ -50,7 +50,12 @@ void outcome_free(outcome *given);
 void problem_check(const problem *given, const outcome *got, size_t first, const char *device);
 void outcome_assert_same_bits(const outcome *left, const outcome *right, const char *what);
 
-/* Plan, inputs and outputs of a problem, for tests that evaluate on their own. */
+/* What the oracle takes. It points into the problem. */
+oracle_inputs problem_oracle_inputs(const problem *given);
+
+/* Options of a plan of the terms [first, first + count), which point into the problem; a plan; and its
+ * inputs, for tests that evaluate on their own. */
+ratecl_plan_options problem_options(const problem *given, size_t first, size_t count);
 ratecl_plan *problem_plan(const problem *given, ratecl_context *context, size_t first, size_t count);
 ratecl_inputs problem_inputs(const problem *given);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Real recordings, from the folder that RATECL_TEST_DATA names; without it the program reports a skip. */
-#include "problem.h"
+#include "gradient_check.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -85,15 +85,21 @@ static array unused(int64_t T, int64_t N)
 
 /* ---- Evaluating ---- */
 
-static void on_each_device(problem *given)
+static bool can_run(const ratecl_device_info *device, const problem *given)
+{
+    const bool can = suite_can(device, given->precision, given->inputs[STATES].layout.element);
+    if (!can)
+        printf("%s: %s in f64 skipped: no fp64\n", device->id, given->name);
+    return can;
+}
+
+static void values_on_each_device(problem *given)
 {
     ratecl_device_info devices[SUITE_DEVICES_MAX];
     const size_t count = suite_devices(devices);
     for (size_t d = 0; d < count; d++) {
-        if (!suite_can(&devices[d], given->precision, given->inputs[STATES].layout.element)) {
-            printf("%s: %s in f64 skipped: no fp64\n", devices[d].id, given->name);
+        if (!can_run(&devices[d], given))
             continue;
-        }
         ratecl_context *context = suite_context(devices[d].id);
         outcome got = problem_evaluate(given, context, 0, given->term_count);
         problem_check(given, &got, 0, devices[d].id);
@@ -103,32 +109,67 @@ static void on_each_device(problem *given)
     problem_free(given);
 }
 
+static void gradients_on_each_device(const problem *given)
+{
+    const gradient_options how = { .element =
+                                       given->precision == RATECL_PRECISION_F32 ? RATECL_F32 : RATECL_F64 };
+    gradients of;
+    gradients_take(&of, given);
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    for (size_t d = 0; d < count; d++) {
+        if (!can_run(&devices[d], given))
+            continue;
+        ratecl_context *context = suite_context(devices[d].id);
+        gradients_check(&of, context, devices[d].id, 0, of.given.term_count, &how);
+        ratecl_context_release(context);
+    }
+    gradients_free(&of);
+}
+
 static const ratecl_precision precisions[] = { RATECL_PRECISION_F32, RATECL_PRECISION_F64 };
 
 /* 30 trials of 466 neurons of a fly's brain under two stimuli; many neurons are silent. */
+static const char *const fly_terms[] = {
+    "firing_rate:target=0.02",
+    "firing_rate:metric=l1",
+    "firing_rate_dist",
+    "firing_rate_dist:metric=cv,ddof=1",
+    "firing_rate_dist:metric=mean_ad",
+    "firing_rate_dist:metric=max_ad",
+    "state_prediction",
+    "state_prediction:tau=20",
+    "entropy",
+    "entropy:reg=0,eps=1e-8",
+    "population_kl:var_floor=1e-4",
+    "population_kl:degenerate=skip",
+    "population_kl:degenerate=skip,symmetric=false,reduction=none",
+};
+
+static problem read_fly(ratecl_precision precision, int64_t trials)
+{
+    array inputs[] = { read_npy("fly_sugarR_B30_T1000_N466_u8.npy"),
+                       read_npy("fly_sugarR_100Hz_B30_T1000_N466_u8.npy"), unused(466, 466) };
+    inputs[STATES].layout.shape[0] = inputs[REFERENCE].layout.shape[0] = trials;
+    problem made;
+    problem_adopt(&made, "fly", precision, inputs, fly_terms, COUNT(fly_terms));
+    return made;
+}
+
 START_TEST(fly)
 {
-    static const char *const texts[] = {
-        "firing_rate:target=0.02",
-        "firing_rate:metric=l1",
-        "firing_rate_dist",
-        "firing_rate_dist:metric=cv,ddof=1",
-        "firing_rate_dist:metric=mean_ad",
-        "firing_rate_dist:metric=max_ad",
-        "state_prediction",
-        "state_prediction:tau=20",
-        "entropy",
-        "entropy:reg=0,eps=1e-8",
-        "population_kl:var_floor=1e-4",
-        "population_kl:degenerate=skip",
-        "population_kl:degenerate=skip,symmetric=false,reduction=none",
-    };
     for (size_t p = 0; p < COUNT(precisions); p++) {
-        const array inputs[] = { read_npy("fly_sugarR_B30_T1000_N466_u8.npy"),
-                                 read_npy("fly_sugarR_100Hz_B30_T1000_N466_u8.npy"), unused(466, 466) };
-        problem given;
-        problem_adopt(&given, "fly", precisions[p], inputs, texts, COUNT(texts));
-        on_each_device(&given);
+        problem given = read_fly(precisions[p], 30);
+        values_on_each_device(&given);
+    }
+}
+END_TEST
+
+START_TEST(fly_gradients)
+{
+    for (size_t p = 0; p < COUNT(precisions); p++) {
+        const problem given = read_fly(precisions[p], 2);
+        gradients_on_each_device(&given);
     }
 }
 END_TEST
@@ -174,22 +215,31 @@ START_TEST(fly_without_floor)
 END_TEST
 
 /* 300 cells and their signed connections. */
-START_TEST(netpyne)
+static problem read_netpyne(ratecl_precision precision)
 {
     static const char *const texts[] = { "hebbian", "hebbian:over=step", "firing_rate", "entropy",
                                          "state_prediction" };
+    const array inputs[] = { read_npy("netpyne_B1_T1000_N300_u8.npy"), unused(1, 300),
+                             read_npy("netpyne_W_N300_f4.npy") };
+    problem made;
+    problem_adopt(&made, "netpyne", precision, inputs, texts, COUNT(texts));
+    return made;
+}
+
+START_TEST(netpyne)
+{
     for (size_t p = 0; p < COUNT(precisions); p++) {
-        const array inputs[] = { read_npy("netpyne_B1_T1000_N300_u8.npy"), unused(1, 300),
-                                 read_npy("netpyne_W_N300_f4.npy") };
-        problem given;
-        problem_adopt(&given, "netpyne", precisions[p], inputs, texts, COUNT(texts));
-        on_each_device(&given);
+        problem given = read_netpyne(precisions[p]);
+        values_on_each_device(&given);
+        given = read_netpyne(precisions[p]);
+        gradients_on_each_device(&given);
     }
 }
 END_TEST
 
-/* Fluorescence of 118 cells: a few frames are negative, which only entropy refuses. */
-START_TEST(suite2p)
+/* Fluorescence of 118 cells: a few frames are negative, which only entropy refuses. The reference is the
+ * recording's start. */
+static problem read_suite2p(ratecl_precision precision)
 {
     static const char *const texts[] = { "firing_rate",
                                          "firing_rate_dist:metric=cv",
@@ -198,12 +248,21 @@ START_TEST(suite2p)
                                          "state_prediction:tau=1999",
                                          "population_kl:reduction=none",
                                          "population_kl:symmetric=false" };
+    array inputs[] = { read_npy("suite2p_F_B1_T2000_N118_f4.npy"), read_npy("suite2p_F_B1_T2000_N118_f4.npy"),
+                       unused(118, 118) };
+    inputs[REFERENCE].layout.shape[1] = 700;
+    problem made;
+    problem_adopt(&made, "suite2p", precision, inputs, texts, COUNT(texts));
+    return made;
+}
+
+START_TEST(suite2p)
+{
     for (size_t p = 0; p < COUNT(precisions); p++) {
-        const array inputs[] = { read_npy("suite2p_F_B1_T2000_N118_f4.npy"),
-                                 read_npy("suite2p_F_B1_T2000_N118_f4.npy"), unused(118, 118) };
-        problem given;
-        problem_adopt(&given, "suite2p", precisions[p], inputs, texts, COUNT(texts));
-        on_each_device(&given);
+        problem given = read_suite2p(precisions[p]);
+        values_on_each_device(&given);
+        given = read_suite2p(precisions[p]);
+        gradients_on_each_device(&given);
     }
 }
 END_TEST
@@ -246,6 +305,6 @@ int main(void)
         printf("recordings: skipped: too large for RATECL_TEST_SIZE=small\n");
         return SUITE_SKIPPED;
     }
-    const TTest *const tests[] = { fly, fly_without_floor, netpyne, suite2p, suite2p_entropy };
+    const TTest *const tests[] = { fly, fly_gradients, fly_without_floor, netpyne, suite2p, suite2p_entropy };
     return suite_run("recordings", tests, COUNT(tests));
 }
