@@ -511,7 +511,8 @@ coefficients(real scale_value, int scale_given, global const real *restrict scal
     lines to = { 0, 0, 0, 0 };
     for (int k = 0; k < terms; ++k) {
         global const long *term = integers + k * INTEGERS;
-        const real u = cotangents_given ? cotangents[term[COTANGENT] * N + i] : (real)0;
+        const bool is_vector = term[CRITERION] == POPULATION_KL && term[REDUCTION] == NONE;
+        const real u = is_vector && cotangents_given ? cotangents[term[COTANGENT] * N + i] : (real)0;
         add_term(&all, term, reals + k * REALS, shared + k * SHARED, i, factor * reals[k * REALS + WEIGHT], u, &to);
     }
     states_lines[i] = to.offset / R;

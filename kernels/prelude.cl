@@ -127,6 +127,13 @@ INLINE realv load_reals(global const real *memory, long index, long count)
     return count >= VECTOR ? VLOAD(memory + index) : EACH(REAL_OF_SOME);
 }
 
+/* COMPONENTS(DO) is DO(0, 0) ... DO(VECTOR - 1, ...): statements with a component's number and its name after s. */
+#define COMPONENTS_2(DO) DO(0, 0) DO(1, 1)
+#define COMPONENTS_4(DO) COMPONENTS_2(DO) DO(2, 2) DO(3, 3)
+#define COMPONENTS_8(DO) COMPONENTS_4(DO) DO(4, 4) DO(5, 5) DO(6, 6) DO(7, 7)
+#define COMPONENTS_16(DO) COMPONENTS_8(DO) DO(8, 8) DO(9, 9) DO(10, a) DO(11, b) DO(12, c) DO(13, d) DO(14, e) DO(15, f)
+#define COMPONENTS(DO) PASTE(COMPONENTS_, VECTOR)(DO)
+
 /* Store the first `count` components from index `index` on. */
 INLINE void store_reals(global real *memory, long index, long count, realv x)
 {
@@ -134,10 +141,11 @@ INLINE void store_reals(global real *memory, long index, long count, realv x)
         VSTORE(x, memory + index);
         return;
     }
-    real components[VECTOR];
-    VSTORE(x, components);
-    for (int k = 0; k < count; ++k)
-        memory[index + k] = components[k];
+#define PUT(k, name) \
+    if (k < count) \
+        memory[index + k] = x.s##name;
+    COMPONENTS(PUT)
+#undef PUT
 }
 
 /* Where row r = b T + t begins: b sb + t st from the offset on. */
@@ -182,14 +190,17 @@ INLINE void store(global output *memory, long index, long stride, long count, re
         return;
     }
 #endif
-    real components[VECTOR];
-    VSTORE(x, components);
-    for (int k = 0; k < min(count, (long)VECTOR); ++k)
 #if ACCUMULATE
-        memory[index + k * stride] += (output)components[k];
+#define PUT(k, name) \
+    if (k < count) \
+        memory[index + k * stride] += (output)x.s##name;
 #else
-        memory[index + k * stride] = (output)components[k];
+#define PUT(k, name) \
+    if (k < count) \
+        memory[index + k * stride] = (output)x.s##name;
 #endif
+    COMPONENTS(PUT)
+#undef PUT
 }
 
 /* ---- The natural logarithm ----

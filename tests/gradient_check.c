@@ -259,12 +259,12 @@ static ratecl_plan *make_plan(const gradients *of, ratecl_context *context, size
     return plan;
 }
 
-static outcome evaluate(const gradients *of, ratecl_plan *plan, size_t first, size_t count, double scale,
-                        const landing landings[INPUT_COUNT])
+static outcome evaluate(const gradients *of, ratecl_plan *plan, size_t first, size_t count,
+                        const gradient_options *how, const landing landings[INPUT_COUNT])
 {
     const size_t N = (size_t)of->given.inputs[STATES].layout.shape[2];
     ratecl_inputs inputs = problem_inputs(&of->given);
-    inputs.scale = scale != 0 ? &scale : NULL;
+    inputs.scale = how->scale != 0 ? &how->scale : NULL;
     inputs.cotangents = cotangents_of(of, first);
     inputs.cotangent_count = (of->vectors[first + count] - of->vectors[first]) * N;
 
@@ -283,7 +283,8 @@ static outcome evaluate(const gradients *of, ratecl_plan *plan, size_t first, si
                                      .gradient_reference_bytes = landings[REFERENCE].start.bytes,
                                      .gradient_weights = memory_of(&landings[WEIGHTS]),
                                      .gradient_weights_bytes = landings[WEIGHTS].start.bytes };
-    got.status = ratecl_evaluate(plan, &inputs, &outputs);
+    got.status = how->evaluate ? how->evaluate(plan, &inputs, &outputs, how->argument)
+                               : ratecl_evaluate(plan, &inputs, &outputs);
     return got;
 }
 
@@ -297,7 +298,7 @@ void gradients_evaluate(const gradients *of, ratecl_context *context, size_t fir
     for (int k = 0; k < INPUT_COUNT; k++)
         landings[k] = landing_make(of, k, &how);
     ratecl_plan *plan = make_plan(of, context, first, count, landings, false);
-    outcome got = evaluate(of, plan, first, count, 0, landings);
+    outcome got = evaluate(of, plan, first, count, &how, landings);
     problem_check(&of->given, &got, first, "gradients");
     for (int k = 0; k < INPUT_COUNT; k++) {
         made[k] = outputs & (uint32_t)RATECL_OUTPUT_GRADIENT_STATES << k
@@ -378,8 +379,8 @@ void gradients_check(const gradients *of, ratecl_context *context, const char *d
         again[k] = landing_make(of, k, how);
     }
     ratecl_plan *plan = make_plan(of, context, first, count, once, how->accumulates);
-    outcome got = evaluate(of, plan, first, count, how->scale, once),
-            same = evaluate(of, plan, first, count, how->scale, again);
+    outcome got = evaluate(of, plan, first, count, how, once),
+            same = evaluate(of, plan, first, count, how, again);
     problem_check(&of->given, &got, first, device);
     outcome_assert_same_bits(&got, &same, device);
     for (int k = 0; k < INPUT_COUNT; k++) {

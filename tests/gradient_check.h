@@ -27,6 +27,10 @@ typedef struct gradient_options {
     bool accumulates;
     ratecl_element element; /* of the gradients in memory */
     array_order order;
+    /* Instead of ratecl_evaluate(); NULL for that. Sizes are given with all pointers. */
+    ratecl_status (*evaluate)(ratecl_plan *plan, const ratecl_inputs *inputs, const ratecl_outputs *outputs,
+                              const void *argument);
+    const void *argument;
 } gradient_options;
 
 /* Plan the terms [first, first + count), evaluate them twice; assert that values and gradients are the
