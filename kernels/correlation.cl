@@ -67,7 +67,7 @@ fold(global const element *restrict weights, long offset, long sb, long si, long
     for (long k = first; k < min(first + VECTOR, padded * padded); ++k) {
         const long i = k / padded, j = k % padded;
         real folded = 0;
-        if (i < N && j < N && (GRADIENT || i <= j)) {
+        if (i < N && j < N && i <= (GRADIENT ? N : j)) {
             folded = LOAD_ONE(weights + offset + i * si + j * sj);
             if (GRADIENT || i < j)
                 folded += LOAD_ONE(weights + offset + j * si + i * sj);

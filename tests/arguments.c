@@ -129,7 +129,7 @@ END_TEST
 
 /* A valid plan of every criterion, for a test to spoil in one place. */
 typedef struct setup {
-    ratecl_layout states, reference, weights;
+    ratecl_layout states, reference, weights, gradient /* to the states */;
     ratecl_term terms[6];
     ratecl_plan_options options;
 } setup;
@@ -140,7 +140,9 @@ static void setup_make(setup *made)
     const ratecl_layout reference = RATECL_LAYOUT_INIT(RATECL_F32, 1, 4, 3);
     const ratecl_layout weights = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, 3);
     const ratecl_plan_options options = RATECL_PLAN_OPTIONS_INIT;
-    *made = (setup){ .states = states, .reference = reference, .weights = weights, .options = options };
+    *made = (setup){
+        .states = states, .reference = reference, .weights = weights, .gradient = states, .options = options
+    };
     for (int k = 0; k < 6; k++)
         ratecl_term_init(&made->terms[k], (ratecl_criterion)(k + 1));
     made->options.states = &made->states;
@@ -240,6 +242,51 @@ START_TEST(plan_options)
     /* What no term uses is not required. */
     s.options.term_count = 3;
     s.options.reference = s.options.weights = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &s.options, &plan));
+    ratecl_plan_release(plan);
+    ratecl_context_release(context);
+}
+END_TEST
+
+enum {
+    GRADIENT_STATES = RATECL_OUTPUT_VALUES | RATECL_OUTPUT_GRADIENT_STATES,
+    ALL_GRADIENTS = GRADIENT_STATES | RATECL_OUTPUT_GRADIENT_REFERENCE | RATECL_OUTPUT_GRADIENT_WEIGHTS
+};
+
+#define GRADIENT_REFUSED(change, ...)                                                                    \
+    PLAN_REFUSED((s.options.outputs = GRADIENT_STATES, s.options.gradient_states = &s.gradient, change), \
+                 __VA_ARGS__)
+
+START_TEST(gradient_options)
+{
+    ratecl_context *context = suite_context("cpu");
+    PLAN_REFUSED(s.options.outputs = RATECL_OUTPUT_GRADIENT_STATES, "outputs", "0x2");
+    PLAN_REFUSED(s.options.accumulate = RATECL_OUTPUT_GRADIENT_STATES, "accumulate", "0x2");
+    PLAN_REFUSED((s.options.outputs = ALL_GRADIENTS, s.options.accumulate = RATECL_OUTPUT_VALUES),
+                 "accumulate", "0x1");
+    PLAN_REFUSED((s.options.outputs = ALL_GRADIENTS, s.options.term_count = 5), "outputs", "0xf", "reference",
+                 "population_kl");
+    PLAN_REFUSED(
+        (s.options.outputs = GRADIENT_STATES | RATECL_OUTPUT_GRADIENT_WEIGHTS, s.options.term_count = 3),
+        "outputs", "0xb", "weights", "hebbian");
+    GRADIENT_REFUSED(s.gradient.size = 0, "gradient_states.size", "0");
+    GRADIENT_REFUSED(s.gradient.element = RATECL_F16, "gradient_states.element", "2", "RATECL_F32");
+    GRADIENT_REFUSED(s.gradient.element = RATECL_U8, "gradient_states.element", "3", "RATECL_F32");
+    GRADIENT_REFUSED(s.gradient.shape[1] = 4, "gradient_states", "(2, 4, 3)", "(2, 5, 3)");
+    GRADIENT_REFUSED(s.gradient.offset = 2, "gradient_states.offset", "2", "multiple");
+    /* Elements in the same place: repeated batches, overlapping rows, rows and batches that meet. */
+    GRADIENT_REFUSED(set_strides(&s.gradient, 0, 3, 1), "gradient_states.strides", "(0, 3, 1)");
+    GRADIENT_REFUSED(set_strides(&s.gradient, 15, 2, 1), "gradient_states.strides", "(15, 2, 1)");
+    GRADIENT_REFUSED(set_strides(&s.gradient, 6, 3, 1), "gradient_states.strides", "(6, 3, 1)");
+    GRADIENT_REFUSED((set_strides(&s.gradient, -6, 3, 1), s.gradient.offset = 24), "gradient_states.strides",
+                     "-6");
+
+    setup s;
+    setup_make(&s);
+    s.options.outputs = GRADIENT_STATES;
+    s.options.gradient_states = &s.gradient;
+    ratecl_plan *plan = NULL;
+    set_strides(&s.gradient, 3, 6, 1); /* rows of one batch between those of the other */
     ASSERT_OK(ratecl_plan_create(context, &s.options, &plan));
     ratecl_plan_release(plan);
     ratecl_context_release(context);
@@ -411,6 +458,73 @@ static void evaluation_on(const char *device)
     ratecl_plan_release(plan);
 }
 
+static float gradients[3][2 * 5 * 3 + 1];
+
+static void take_gradients(buffers *given)
+{
+    memset(gradients, 0x5a, sizeof gradients);
+    given->outputs.gradient_states = gradients[0];
+    given->outputs.gradient_reference = gradients[1];
+    given->outputs.gradient_weights = gradients[2];
+}
+
+#define GRADIENTS_REFUSED(change, ...)                                 \
+    do {                                                               \
+        EVALUATION_REFUSED((take_gradients(&b), change), __VA_ARGS__); \
+        for (size_t k_ = 0; k_ < sizeof gradients; k_++)               \
+            ck_assert_int_eq(((const char *)gradients)[k_], 0x5a);     \
+    } while (0)
+
+static void gradient_evaluation_on(const char *device)
+{
+    static const double u[4] = { 1, 2, 3, 4 };
+    ratecl_context *context = suite_context(device);
+    setup s;
+    setup_make(&s);
+    s.options.outputs = ALL_GRADIENTS;
+    s.terms[POPULATION_KL].reduction = RATECL_REDUCTION_NONE;
+    s.options.terms = &s.terms[HEBBIAN]; /* and entropy: five values */
+    s.options.term_count = 3;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &s.options, &plan));
+    ratecl_context_release(context);
+
+    GRADIENTS_REFUSED(b.outputs.gradient_states = NULL, "outputs.gradient_states", "NULL");
+    GRADIENTS_REFUSED(b.outputs.gradient_reference = NULL, "outputs.gradient_reference", "NULL");
+    GRADIENTS_REFUSED(b.outputs.gradient_weights = NULL, "outputs.gradient_weights", "NULL");
+    GRADIENTS_REFUSED(b.outputs.gradient_states_bytes = 119, "gradient_states_bytes", "119", "120");
+    GRADIENTS_REFUSED(b.outputs.gradient_reference_bytes = 47, "gradient_reference_bytes", "47", "48");
+    GRADIENTS_REFUSED(b.outputs.gradient_weights_bytes = 1, "gradient_weights_bytes", "1", "36");
+    GRADIENTS_REFUSED(b.outputs.gradient_states = (char *)gradients[0] + 2, "gradient_states",
+                      "multiple of 4");
+    GRADIENTS_REFUSED((b.inputs.cotangents = u, b.inputs.cotangent_count = 4), "cotangent_count", "4", "3");
+    GRADIENTS_REFUSED(b.inputs.cotangents = u, "cotangent_count", "0", "3");
+
+    /* What is written goes as far as the array does. */
+    buffers b;
+    buffers_make(&b);
+    take_gradients(&b);
+    b.inputs.cotangents = u;
+    b.inputs.cotangent_count = 3;
+    ASSERT_OK(ratecl_evaluate(plan, &b.inputs, &b.outputs));
+    const size_t counts[] = { 2 * 5 * 3, 4 * 3, 3 * 3 };
+    for (size_t k = 0; k < COUNT(counts); k++) {
+        for (size_t e = 0; e < counts[k]; e++)
+            ck_assert(isfinite(gradients[k][e]) && fabsf(gradients[k][e]) < 1e4f); /* 0x5a5a5a5a is 1.5e16 */
+        ck_assert_mem_eq(&gradients[k][counts[k]], "\x5a\x5a\x5a\x5a", 4);
+    }
+    ratecl_plan_release(plan);
+}
+
+START_TEST(gradient_evaluation)
+{
+    ratecl_device_info list[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(list);
+    for (size_t k = 0; k < count; k++)
+        gradient_evaluation_on(list[k].id);
+}
+END_TEST
+
 START_TEST(evaluation)
 {
     ratecl_device_info list[SUITE_DEVICES_MAX];
@@ -482,6 +596,9 @@ START_TEST(older_structs)
     b.outputs.skipped = untouched;
     b.outputs.size = offsetof(ratecl_outputs, skipped);
 
+    s.options.gradient_states = untouched;
+    s.options.accumulate = 0x5a5a5a5a;
+    s.options.size = offsetof(ratecl_plan_options, gradient_states);
     ratecl_plan *plan = NULL;
     ASSERT_OK(ratecl_plan_create(context, &s.options, &plan));
     ck_assert_uint_eq(ratecl_plan_value_count(plan), 1);
@@ -607,9 +724,11 @@ int main(void)
         device_choice,
         layouts,
         plan_options,
+        gradient_options,
         terms,
         missing_fp64,
         evaluation,
+        gradient_evaluation,
         one_number,
         older_structs,
         older_term_arrays,

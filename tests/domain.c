@@ -292,10 +292,45 @@ START_TEST(overflow_in_the_arithmetic)
 }
 END_TEST
 
+/* ---- Gradients ---- */
+
+/* A failed evaluation leaves nothing behind that a later gradient would show. */
+static void gradient_after_failure(ratecl_context *context, problem *given)
+{
+    const array *states = &given->inputs[STATES];
+    float before[2 * 9 * 5], after[COUNT(before)];
+    ratecl_plan_options options = problem_options(given, 0, given->term_count);
+    options.outputs |= RATECL_OUTPUT_GRADIENT_STATES;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+    const ratecl_inputs inputs = problem_inputs(given);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.gradient_states = before;
+    ASSERT_OK(ratecl_evaluate(plan, &inputs, &outputs));
+
+    static const place spoiled = { 1, 4, 2 };
+    const double good = array_load(states->layout.element, element_at(states, spoiled));
+    array_store(states->layout.element, element_at(states, spoiled), (double)NAN);
+    outputs.gradient_states = after;
+    ASSERT_FAILS(ratecl_evaluate(plan, &inputs, &outputs), RATECL_ERROR_DOMAIN, "states", "[1,4,2]");
+
+    array_store(states->layout.element, element_at(states, spoiled), good);
+    memset(after, 0xff, sizeof after);
+    ASSERT_OK(ratecl_evaluate(plan, &inputs, &outputs));
+    ck_assert_mem_eq(before, after, sizeof after);
+    ratecl_plan_release(plan);
+}
+
+START_TEST(gradients_after_failures)
+{
+    on_each(gradient_after_failure, all_terms, COUNT(all_terms));
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = { not_finite_or_negative,    each_criterion,  beyond_the_precision,
-                                   degenerate_neurons,        skipped_neurons, mean_rate_of_zero,
-                                   overflow_in_the_arithmetic };
+    const TTest *const tests[] = { not_finite_or_negative,     each_criterion,          beyond_the_precision,
+                                   degenerate_neurons,         skipped_neurons,         mean_rate_of_zero,
+                                   overflow_in_the_arithmetic, gradients_after_failures };
     return suite_run("domain", tests, COUNT(tests));
 }

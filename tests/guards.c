@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that is not the library's: red zones around every output, inputs that end or begin at a page which
  * must not be touched, and inputs that are the same afterwards. */
-#include "problem.h"
+#include "gradient_check.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,20 +22,25 @@ typedef struct fenced {
     void *memory;
 } fenced;
 
-static fenced fence(const array *of, side where)
+static fenced fence(const void *memory, size_t bytes, side where, int access)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t inner = (of->bytes + page - 1) / page * page;
+    const size_t inner = (bytes + page - 1) / page * page;
     fenced made = { .page_bytes = inner + 2 * page };
     made.pages = mmap(NULL, made.page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(made.pages, MAP_FAILED);
-    made.memory = made.pages + page + (where == AT_END ? inner - of->bytes : 0);
-    memcpy(made.memory, of->memory, of->bytes);
-    /* Read-only between the fences: a write to an input is as wrong as a read past it. */
-    ck_assert_int_eq(mprotect(made.pages, made.page_bytes, PROT_READ), 0);
+    made.memory = made.pages + page + (where == AT_END ? inner - bytes : 0);
+    memcpy(made.memory, memory, bytes);
+    ck_assert_int_eq(mprotect(made.pages, made.page_bytes, access), 0);
     ck_assert_int_eq(mprotect(made.pages, page, PROT_NONE), 0);
     ck_assert_int_eq(mprotect(made.pages + page + inner, page, PROT_NONE), 0);
     return made;
+}
+
+/* Read-only between the fences: a write to an input is as wrong as a read past it. */
+static fenced fence_input(const array *of, side where)
+{
+    return fence(of->memory, of->bytes, where, PROT_READ);
 }
 
 static void unfence(const fenced *made)
@@ -76,7 +81,7 @@ static void evaluate_fenced(const problem *given, ratecl_context *context, const
 {
     fenced fences[INPUT_COUNT];
     for (int k = 0; k < INPUT_COUNT; k++)
-        fences[k] = fence(&given->inputs[k], where);
+        fences[k] = fence_input(&given->inputs[k], where);
     ratecl_inputs inputs = problem_inputs(given);
     inputs.states = fences[STATES].memory;
     inputs.reference = fences[REFERENCE].memory;
@@ -109,6 +114,63 @@ static void evaluate_fenced(const problem *given, ratecl_context *context, const
     zone_close(&skipped, "skipped");
 }
 
+/* Gradients, too, end or begin at a fence. */
+static ratecl_status evaluate_between(ratecl_plan *plan, const ratecl_inputs *given, const ratecl_outputs *to,
+                                      const void *argument)
+{
+    const side where = *(const side *)argument;
+    fenced states = fence(given->states, given->states_bytes, where, PROT_READ);
+    fenced reference = fence(given->reference, given->reference_bytes, where, PROT_READ);
+    fenced weights = fence(given->weights, given->weights_bytes, where, PROT_READ);
+    const size_t cotangent_bytes = given->cotangent_count * sizeof *given->cotangents;
+    fenced cotangents = fence(given->cotangents, cotangent_bytes, where, PROT_READ);
+    const struct {
+        void *memory;
+        size_t bytes;
+    } places[INPUT_COUNT] = { { to->gradient_states, to->gradient_states_bytes },
+                              { to->gradient_reference, to->gradient_reference_bytes },
+                              { to->gradient_weights, to->gradient_weights_bytes } };
+    fenced fences[INPUT_COUNT];
+    for (int k = 0; k < INPUT_COUNT; k++)
+        fences[k] = fence(places[k].memory, places[k].bytes, where, PROT_READ | PROT_WRITE);
+
+    ratecl_inputs inputs = *given;
+    inputs.states = states.memory;
+    inputs.reference = reference.memory;
+    inputs.weights = weights.memory;
+    inputs.cotangents = cotangents.memory;
+    ratecl_outputs outputs = *to;
+    outputs.gradient_states = fences[STATES].memory;
+    outputs.gradient_reference = fences[REFERENCE].memory;
+    outputs.gradient_weights = fences[WEIGHTS].memory;
+    const ratecl_status status = ratecl_evaluate(plan, &inputs, &outputs);
+
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        memcpy(places[k].memory, fences[k].memory, places[k].bytes);
+        unfence(&fences[k]);
+    }
+    unfence(&states);
+    unfence(&reference);
+    unfence(&weights);
+    unfence(&cotangents);
+    return status;
+}
+
+static void gradients_fenced(const problem *given, ratecl_context *context, const char *device)
+{
+    gradients of;
+    gradients_take(&of, given);
+    for (side where = AT_END; where <= AT_START; where++) {
+        const gradient_options how = { .element = RATECL_F32,
+                                       .order = where == AT_END ? ORDER_C : ORDER_EVERY_OTHER,
+                                       .accumulates = where == AT_START,
+                                       .evaluate = evaluate_between,
+                                       .argument = &where };
+        gradients_check(&of, context, device, 0, of.given.term_count, &how);
+    }
+    gradients_free(&of);
+}
+
 static void on_device(const ratecl_device_info *device)
 {
     static const int64_t shapes[][3] = {
@@ -132,7 +194,10 @@ static void on_device(const ratecl_device_info *device)
                 problem_make(&given, specs, NULL, 0);
                 evaluate_fenced(&given, context, device->id, AT_END);
                 evaluate_fenced(&given, context, device->id, AT_START);
-                problem_free(&given);
+                if (element == RATECL_F32)
+                    gradients_fenced(&given, context, device->id);
+                else
+                    problem_free(&given);
             }
     ratecl_context_release(context);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The caller's own OpenCL objects: queues of either kind, buffers read in place, events, and objects that do
  * not belong together. */
-#include "problem.h"
+#include "gradient_check.h"
 
 #include <math.h>
 #include <ratecl/opencl.h>
@@ -359,6 +359,162 @@ START_TEST(two_in_flight)
 }
 END_TEST
 
+/* ---- Gradients ---- */
+
+/* Gradients into the caller's buffers; scale and cotangents from them. */
+typedef struct buffer_run {
+    caller *owner;
+    ratecl_precision precision;
+} buffer_run;
+
+/* `values` as the plan's reals. */
+static cl_mem buffer_of_reals(const buffer_run *run, const double *values, size_t count)
+{
+    if (run->precision == RATECL_PRECISION_F64)
+        return buffer_of(run->owner, values, count * sizeof *values);
+    float *narrow = suite_allocate(count * sizeof *narrow);
+    for (size_t k = 0; k < count; k++)
+        narrow[k] = (float)values[k];
+    cl_mem made = buffer_of(run->owner, narrow, count * sizeof *narrow);
+    free(narrow);
+    return made;
+}
+
+/* What is in the buffer then, as it was where nothing is written. */
+static cl_mem buffer_to_write(const caller *owner, const void *memory, size_t bytes)
+{
+    cl_mem made = buffer_of(owner, NULL, bytes);
+    ASSERT_CL(clEnqueueWriteBuffer(owner->queue, made, CL_TRUE, 0, bytes, memory, 0, NULL, NULL));
+    return made;
+}
+
+static void take_back(const caller *owner, cl_mem buffer, void *memory, size_t bytes, cl_event done)
+{
+    ASSERT_CL(clEnqueueReadBuffer(owner->queue, buffer, CL_TRUE, 0, bytes, memory, 1, &done, NULL));
+    ASSERT_CL(clReleaseMemObject(buffer));
+}
+
+static ratecl_status evaluate_in_buffers(ratecl_plan *plan, const ratecl_inputs *given,
+                                         const ratecl_outputs *to, const void *argument)
+{
+    const buffer_run *run = argument;
+    const caller *owner = run->owner;
+    const double one = 1;
+    ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
+    inputs.states = buffer_of(owner, given->states, given->states_bytes);
+    inputs.reference = buffer_of(owner, given->reference, given->reference_bytes);
+    inputs.weights = buffer_of(owner, given->weights, given->weights_bytes);
+    inputs.scale = given->scale ? buffer_of_reals(run, given->scale, 1) : NULL;
+    inputs.cotangents = given->cotangent_count
+                            ? buffer_of_reals(run, given->cotangents, given->cotangent_count)
+                            : buffer_of_reals(run, &one, 1);
+    ratecl_cl_outputs outputs = RATECL_CL_OUTPUTS_INIT;
+    outputs.gradient_states = buffer_to_write(owner, to->gradient_states, to->gradient_states_bytes);
+    outputs.gradient_reference = buffer_to_write(owner, to->gradient_reference, to->gradient_reference_bytes);
+    outputs.gradient_weights = buffer_to_write(owner, to->gradient_weights, to->gradient_weights_bytes);
+
+    cl_event done = NULL;
+    ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, &outputs, 0, NULL, &done));
+    take_back(owner, outputs.gradient_states, to->gradient_states, to->gradient_states_bytes, done);
+    take_back(owner, outputs.gradient_reference, to->gradient_reference, to->gradient_reference_bytes, done);
+    take_back(owner, outputs.gradient_weights, to->gradient_weights, to->gradient_weights_bytes, done);
+    ASSERT_CL(clReleaseEvent(done));
+    const ratecl_status status = ratecl_cl_wait(plan, to);
+    release_buffers(&inputs);
+    ASSERT_CL(clReleaseMemObject(inputs.cotangents));
+    if (inputs.scale)
+        ASSERT_CL(clReleaseMemObject(inputs.scale));
+    return status;
+}
+
+static void gradients_on(caller *owner, const char *device)
+{
+    static const gradient_options ways[] = {
+        { .scale = 0, .element = RATECL_F32 },
+        { .scale = -2.5, .element = RATECL_F32, .order = ORDER_REVERSED, .accumulates = true },
+    };
+    ratecl_context *context = adopt(owner);
+    for (size_t k = 0; k < COUNT(ways); k++) {
+        const problem given = make_problem(RATECL_F32, k ? ORDER_TIME_FIRST : ORDER_C, 83);
+        gradients of;
+        gradients_take(&of, &given);
+        const buffer_run run = { owner, of.given.precision };
+        gradient_options how = ways[k];
+        how.evaluate = evaluate_in_buffers;
+        how.argument = &run;
+        gradients_check(&of, context, device, 0, of.given.term_count, &how);
+        gradients_check(&of, context, device, 0, 1, &how); /* the rates alone, which need no read */
+        gradients_free(&of);
+    }
+    ratecl_context_release(context);
+}
+
+START_TEST(gradients_in_place)
+{
+    on_each(gradients_on);
+}
+END_TEST
+
+/* A plan with gradients refuses buffers that are missing, too small or foreign, and then works. */
+static void gradient_refusals_on(caller *owner, const char *device)
+{
+    static const uint32_t all = RATECL_OUTPUT_VALUES | RATECL_OUTPUT_GRADIENT_STATES |
+                                RATECL_OUTPUT_GRADIENT_REFERENCE | RATECL_OUTPUT_GRADIENT_WEIGHTS;
+    enum { ENOUGH = 1 << 16 };
+    ratecl_context *context = adopt(owner);
+    caller stranger = caller_make(device, 0);
+    problem given = make_problem(RATECL_F32, ORDER_C, 89);
+    ratecl_plan_options options = problem_options(&given, 0, given.term_count);
+    options.outputs = all;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+
+    const ratecl_cl_inputs good = upload(owner, &given);
+    cl_mem enough = buffer_of(owner, NULL, ENOUGH), small = buffer_of(owner, NULL, 2),
+           foreign = buffer_of(&stranger, NULL, ENOUGH);
+    cl_mem more[] = { buffer_of(owner, NULL, ENOUGH), buffer_of(owner, NULL, ENOUGH) };
+    const ratecl_cl_outputs outputs = { .size = sizeof outputs,
+                                        .gradient_states = enough,
+                                        .gradient_reference = more[0],
+                                        .gradient_weights = more[1] };
+    ratecl_cl_outputs bad[9];
+    static const char *const names[] = { "gradient_states", "gradient_reference", "gradient_weights" };
+    static const char *const reasons[] = { "NULL", "at least", "context" };
+    const cl_mem wrong[] = { NULL, small, foreign };
+    for (size_t k = 0; k < COUNT(bad); k++) {
+        bad[k] = outputs;
+        *(cl_mem *[]){ &bad[k].gradient_states, &bad[k].gradient_reference,
+                       &bad[k].gradient_weights }[k / 3] = wrong[k % 3];
+        ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, &bad[k], 0, NULL, NULL), names[k / 3], reasons[k % 3]);
+    }
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &good, NULL, 0, NULL, NULL), "gradient_states", "NULL");
+    ratecl_cl_inputs factors = good;
+    factors.scale = small;
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &factors, &outputs, 0, NULL, NULL), "scale", "at least");
+    factors.scale = foreign;
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &factors, &outputs, 0, NULL, NULL), "scale", "context");
+    factors = good;
+    factors.cotangents = small;
+    ASSERT_REFUSED(ratecl_cl_enqueue(plan, &factors, &outputs, 0, NULL, NULL), "cotangents", "at least");
+
+    ASSERT_OK(ratecl_cl_enqueue(plan, &good, &outputs, 0, NULL, NULL));
+    wait_and_check(plan, &given, device);
+    const cl_mem made[] = { enough, small, foreign, more[0], more[1] };
+    for (size_t k = 0; k < COUNT(made); k++)
+        ASSERT_CL(clReleaseMemObject(made[k]));
+    release_buffers(&good);
+    ratecl_plan_release(plan);
+    problem_free(&given);
+    ratecl_context_release(context);
+    caller_release(&stranger);
+}
+
+START_TEST(gradient_refusals)
+{
+    on_each(gradient_refusals_on);
+}
+END_TEST
+
 /* ---- Ownership ---- */
 
 static cl_uint references(cl_context context)
@@ -543,8 +699,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { in_place,      host_memory,         events,
-                                   values_buffer, two_in_flight,       ownership,
-                                   refusals,      plan_without_opencl, domain };
+    const TTest *const tests[] = {
+        in_place,          host_memory, events,   values_buffer,       two_in_flight, gradients_in_place,
+        gradient_refusals, ownership,   refusals, plan_without_opencl, domain
+    };
     return suite_run("interop", tests, COUNT(tests));
 }

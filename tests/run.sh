@@ -56,8 +56,8 @@ stage() (
     report "$name" "$start" "$log" "$@"
 )
 
-on_device='values single domain guards interop threads recordings train'
-in_simulator='values single domain interop'
+on_device='values gradients single domain guards interop threads recordings train'
+in_simulator='values gradients single domain interop'
 pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Portable'
 rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe'
 oclgrind='RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small'
@@ -76,7 +76,7 @@ slow_stages() {
     stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
         meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
     stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator
-    for case in 0 1 2 3 4 5 6 7; do
+    for case in 0 1 2 3 4 5 6 7 8 9 10 11; do
         stage "Oclgrind, uninitialised reads $case" default $oclgrind RATECL_TEST_CASE=$case meson test -t 8 \
             --wrapper 'oclgrind --uninitialized --build-options -cl-opt-disable' single
     done
