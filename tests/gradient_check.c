@@ -312,13 +312,12 @@ void gradients_evaluate(const gradients *of, ratecl_context *context, size_t fir
 
 /* ---- Comparing ---- */
 
-/* 1e-5 in f32 and 1e-10 in f64 of the norm; where the gradient cancels, some roundings of what it is added up
- * from. Errors of several terms are independent. What is stored is rounded to its element. */
+/* 1e-5 in f32 and 1e-10 in f64 of the norm, or a twentieth of that of the magnitudes where they cancel.
+ * Errors of several terms are independent. What is stored is rounded to its element. */
 static double allowed(const gradients *of, size_t first, size_t count, int input, const gradient_options *how,
                       double start)
 {
-    const bool is_single = of->given.precision == RATECL_PRECISION_F32;
-    const double relative = is_single ? 1e-5 : 1e-10, rounding = is_single ? FLT_EPSILON : DBL_EPSILON;
+    const double relative = of->given.precision == RATECL_PRECISION_F32 ? 1e-5 : 1e-10;
     const double stored = how->element == RATECL_F32 ? FLT_EPSILON : DBL_EPSILON;
     const size_t n = gradients_size(of, input);
     double squares = 0, norms = 0;
@@ -329,7 +328,7 @@ static double allowed(const gradients *of, size_t first, size_t count, int input
         const double norm = gradients_norm(expected->values, n),
                      magnitude = gradients_norm(expected->magnitudes, n),
                      weight = of->given.terms[term].weight;
-        const double part = weight * fmax(relative * norm, 4 * rounding * magnitude);
+        const double part = weight * relative * fmax(norm, magnitude / 20);
         squares += part * part;
         norms += fabs(weight) * norm;
     }

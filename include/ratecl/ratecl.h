@@ -304,8 +304,10 @@ typedef enum ratecl_precision {
  *          hebbian, to S: R N^2 multiply-adds for the product S (W + W^T), of which the value is a
  *          by-product (so not R N^2 / 2 more). To W: R N^2 / 2 more, for the triangle i <= j of
  *          sum over rows of sign S_i S_j.
- * Memory   hebbian, to S: R N reals for the product. To W: N^2 reals for the triangle, a few times, so that
- *          enough workers share it. Entropy: two reals a row.
+ * Memory   A real is a number of the plan's precision. hebbian, to S: R N reals for the product. To W: the
+ *          N^2 / 2 sums of the triangle, in two reals or a double each, once for each of the workers that
+ *          share the rows, as many as it takes to fill the device: at N = 1024 about 4 N^2 doubles on the
+ *          CPU path, at a small N more. Entropy: two reals (doubles on the CPU path) a row for each eps.
  */
 
 /** What an evaluation gives: the values, and the gradients that are joined to them by |. */
