@@ -56,7 +56,7 @@ stage() (
     report "$name" "$start" "$log" "$@"
 )
 
-on_device='values gradients single domain guards interop threads recordings train'
+on_device='values gradients single domain guards interop threads recordings'
 in_simulator='values gradients single domain interop'
 pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Portable'
 rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe'
@@ -72,7 +72,7 @@ gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=1
 # shellcheck disable=SC2086 # lists of words
 slow_stages() {
     stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
-        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device
+        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device train
     stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
         meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
     stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator
