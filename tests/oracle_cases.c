@@ -136,7 +136,7 @@ enum { ELEMENTS = 8 }; /* of the largest input */
 
 static double dot_values(const ratecl_term *term, const oracle_inputs *at, const double *u)
 {
-    double values[2], scales[2], sum = 0;
+    double values[2] = { 0 }, scales[2], sum = 0;
     oracle_values(term, at, values, scales);
     for (size_t k = 0; k < oracle_count(term, 2); k++)
         sum += values[k] * (oracle_count(term, 2) > 1 ? u[k] : 1);

@@ -70,8 +70,10 @@ static void *work(void *argument)
     worker *w = argument;
     double values[128], total;
     float *gradient = malloc(gradient_size(w) * sizeof *gradient);
-    if (!gradient)
+    if (!gradient) {
         snprintf(w->complaint, sizeof w->complaint, "no memory");
+        return NULL;
+    }
     for (int round = 0; round < ROUNDS && !w->complaint[0]; round++) {
         const ratecl_status status = evaluate_once(w, values, &total, gradient);
         if (status != RATECL_OK)
