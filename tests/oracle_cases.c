@@ -138,8 +138,10 @@ static double dot_values(const ratecl_term *term, const oracle_inputs *at, const
 {
     double values[2] = { 0 }, scales[2], sum = 0;
     oracle_values(term, at, values, scales);
-    for (size_t k = 0; k < oracle_count(term, 2); k++)
-        sum += values[k] * (oracle_count(term, 2) > 1 ? u[k] : 1);
+    if (oracle_count(term, 2) == 1)
+        return values[0];
+    for (int k = 0; k < 2; k++)
+        sum += values[k] * u[k];
     return sum;
 }
 
