@@ -58,7 +58,7 @@ typedef struct lane_sums {
 
 /* The `rows` rows that begin at `begin`, in the VECTOR neurons from `column` on, of which `some` exist: fewer
  * than VECTOR if `tail`. The arguments `rows` and `tail` are constants wherever this is called. */
-INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int rows, const bool tail,
+INLINE void take(lane_sums *sums, realv *z, realv *a, realv *least, const int v, const int rows, const bool tail,
                  global const element *states, const long *begin, const long *time, long column, long some,
                  long si, long st, long T, const real *z_inverse, real eps)
 {
@@ -83,12 +83,13 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
 #endif
 #if ENTROPY == 1
     for (int r = 0; r < rows; ++r)
-        a[r] += select(x[r] * logarithm(x[r], sums->exponent), (realv)0, x[r] == (realv)0);
+        a[r] = fma(x[r], logarithm(x[r], sums->exponent), a[r]);
+    for (int r = 0; r < rows; ++r)
+        *least = select(*least, x[r], x[r] < *least);
 #elif ENTROPY == 2
     for (int r = 0; r < rows; ++r) {
         const realv p = x[r] * z_inverse[r];
-        const realv term = select(p * logarithm(p + eps, 0), (realv)0, x[r] == (realv)0);
-        a[r] += select(term, (realv)NAN, x[r] < (realv)0); /* p may be positive, where Z is negative too */
+        a[r] += select(p * logarithm(p + eps, 0), (realv)NAN, x[r] < (realv)0);
 #if GRADIENT
         z[r] += p * p / (p + eps);
 #endif
@@ -116,7 +117,7 @@ INLINE void take_rows(lane_sums *sums, const int rows, global const element *sta
     const int lane = get_local_id(0);
     long begin[STEP], time[STEP];
     real z_inverse[STEP];
-    realv z[STEP], a[STEP];
+    realv z[STEP], a[STEP], least = (realv)0;
     find_rows(begin, time, rows, row, T, offset, sb, st);
     for (int r = 0; r < rows; ++r) {
         z[r] = a[r] = (realv)0;
@@ -127,11 +128,16 @@ INLINE void take_rows(lane_sums *sums, const int rows, global const element *sta
     for (int v = 0; v < VECTORS; ++v) {
         const long column = first_column + (v * LANES + lane) * VECTOR;
         if (column + VECTOR <= N)
-            take(sums, z, a, v, rows, false, states, begin, time, column, VECTOR, si, st, T, z_inverse, eps);
+            take(sums, z, a, &least, v, rows, false, states, begin, time, column, VECTOR, si, st, T, z_inverse, eps);
         else if (column < N)
-            take(sums, z, a, v, rows, true, states, begin, time, column, N - column, si, st, T, z_inverse,
+            take(sums, z, a, &least, v, rows, true, states, begin, time, column, N - column, si, st, T, z_inverse,
                  eps);
     }
+#if ENTROPY == 1
+    /* A negative state makes the value NaN, through whichever row. */
+    if (any(least < (realv)0))
+        a[0] = (realv)NAN;
+#endif
 #if ROWS_WANTED
     for (int r = 0; r < rows; ++r) {
         scratch[r * (LANES + 1) + lane] = components_sum(z[r]);
