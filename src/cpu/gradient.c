@@ -153,18 +153,6 @@ static void add_entropies(const rc_cpu_gradient *work, const piece *at, int64_t 
     }
 }
 
-/* Have row r of the input on its way to the second-level cache while rows before it are at work. */
-static void fetch_row(const rc_cpu_gradient *work, const piece *at, int64_t r)
-{
-    enum { CACHE_LINE = 64 };
-    if (!work->reads || !rc_tile_in_place(work->view) || r >= rc_view_rows(work->view))
-        return;
-    const rc_rows rows = rc_rows_find(work->view, r, 1);
-    const real *const row = (const real *)work->memory + rows.offset[0] + at->column;
-    for (int64_t j = 0; j < at->n; j += CACHE_LINE / (int64_t)sizeof(real))
-        __builtin_prefetch(row + j, 0, 2);
-}
-
 static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k,
                          const thread_scratch *scratch, real *g)
 {
@@ -194,7 +182,8 @@ static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratc
         find_neighbours(work, at, -work->lags[l], lag->piece[EARLIER], lag->row[EARLIER]);
     }
     for (int64_t k = 0; k < at->rows.count; k++) {
-        fetch_row(work, at, at->first + k + ROWS_AHEAD);
+        if (work->reads)
+            rc_tile_fetch(work->view, work->memory, at->first + k + ROWS_AHEAD, at->column, at->n);
         row_gradient(work, at, k, scratch, scratch->gradient + k * RC_PIECE_LEADING);
     }
     const rc_rows to = rc_rows_find(&work->to->view, at->first, at->rows.count);

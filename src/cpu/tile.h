@@ -60,4 +60,17 @@ static inline void rc_tile_rows(const rc_view *view, const void *memory, const r
         row[k] = in_place ? (const real *)memory + rows->offset[k] + column : piece + k * RC_PIECE_LEADING;
 }
 
+/* Have the columns [column, column + n) of row r on their way to the second-level cache while rows before it are
+ * at work. */
+static inline void rc_tile_fetch(const rc_view *view, const void *memory, int64_t r, int64_t column, int64_t n)
+{
+    enum { CACHE_LINE = 64 };
+    if (!rc_tile_in_place(view) || r >= rc_view_rows(view))
+        return;
+    const rc_rows rows = rc_rows_find(view, r, 1);
+    const real *const row = (const real *)memory + rows.offset[0] + column;
+    for (int64_t j = 0; j < n; j += CACHE_LINE / (int64_t)sizeof(real))
+        __builtin_prefetch(row + j, 0, 2);
+}
+
 #endif
