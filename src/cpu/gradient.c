@@ -174,6 +174,7 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
 
 static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratch *scratch)
 {
+    const bool by_row = work->to->view.strides[2] == 1 || work->to->view.shape[2] == 1;
     if (work->reads)
         rc_tile_rows(work->view, work->memory, &at->rows, at->column, at->n, scratch->piece, at->row);
     for (size_t l = 0; l < work->lag_count; l++) {
@@ -184,10 +185,18 @@ static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratc
     for (int64_t k = 0; k < at->rows.count; k++) {
         if (work->reads)
             rc_tile_fetch(work->view, work->memory, at->first + k + ROWS_AHEAD, at->column, at->n);
-        row_gradient(work, at, k, scratch, scratch->gradient + k * RC_PIECE_LEADING);
+        /* A row that lies as it was made is written while it is in the first-level cache. */
+        real *const g = scratch->gradient + (by_row ? 0 : k * RC_PIECE_LEADING);
+        row_gradient(work, at, k, scratch, g);
+        if (by_row) {
+            const rc_rows to = rc_rows_find(&work->to->view, at->first + k, 1);
+            rc_tile_store(work->to, work->gradient, &to, at->column, at->n, g, RC_PIECE_LEADING);
+        }
     }
-    const rc_rows to = rc_rows_find(&work->to->view, at->first, at->rows.count);
-    rc_tile_store(work->to, work->gradient, &to, at->column, at->n, scratch->gradient, RC_PIECE_LEADING);
+    if (!by_row) {
+        const rc_rows to = rc_rows_find(&work->to->view, at->first, at->rows.count);
+        rc_tile_store(work->to, work->gradient, &to, at->column, at->n, scratch->gradient, RC_PIECE_LEADING);
+    }
 }
 
 void rc_gradient_task(const void *gradient, int64_t task, void *thread)
@@ -209,4 +218,5 @@ void rc_gradient_task(const void *gradient, int64_t task, void *thread)
                 piece_gradient(work, &at, scratch);
             }
         }
+    rc_tile_store_end();
 }

@@ -235,6 +235,12 @@ static void find_shift(const rc_cpu_sweep *sweep, region at, real *piece, column
     begin_columns(c, row, at.n);
 }
 
+/* What row `done` of the region has in its place in the next piece. */
+static void fetch_ahead(const rc_cpu_sweep *sweep, region at, int64_t done)
+{
+    rc_tile_fetch(sweep->view, sweep->memory, at.first + done + RC_PIECE_ROWS, at.column, at.n);
+}
+
 static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scratch, columns *c,
                        double *row_sums, double *lag_sums)
 {
@@ -249,7 +255,7 @@ static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scr
         if (sweep->moments)
             add_piece_moments(c, row, rows.count, at.n);
         for (int64_t k = 0; sweep->entropy && k < rows.count; k++) {
-            rc_tile_fetch(sweep->view, sweep->memory, at.first + done + RC_PIECE_ROWS + k, at.column, at.n);
+            fetch_ahead(sweep, at, done + k);
             const double z = sum(row[k], at.n);
             row_sums[2 * (done + k)] += z;
             row_sums[2 * (done + k) + 1] += sum_x_log_x(row[k], at.n, z);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 static inline real from_f32(float x)
@@ -129,16 +129,30 @@ static bool streams(const rc_gradient *to)
     return !to->accumulate && rc_tile_in_place(&to->view) && to->view.extent >= UNCACHED;
 }
 
+/* A cache line past the caches, in as few stores as there can be: few of them wait at a time. */
+static inline void stream_line(real *to, const real *from)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_si512((void *)to, _mm512_loadu_si512((const void *)from));
+#elif defined(__AVX__)
+    for (int half = 0; half < 2; half++)
+        _mm256_stream_si256((__m256i *)(void *)to + half,
+                            _mm256_loadu_si256((const __m256i *)(const void *)from + half));
+#else
+    for (int quarter = 0; quarter < 4; quarter++)
+        _mm_stream_si128((__m128i *)(void *)to + quarter,
+                         _mm_loadu_si128((const __m128i *)(const void *)from + quarter));
+#endif
+}
+
 static void stream_row(real *to, const real *from, int64_t n)
 {
-    enum { CACHE_LINE = 64, LINE = CACHE_LINE / sizeof(real), PART = sizeof(__m128i) / sizeof(real) };
+    enum { CACHE_LINE = 64, LINE = CACHE_LINE / sizeof(real) };
     int64_t i = 0;
     for (; i < n && (uintptr_t)(to + i) % CACHE_LINE != 0; i++)
         to[i] = from[i];
     for (; i + LINE <= n; i += LINE)
-        for (int64_t k = i; k < i + LINE; k += PART)
-            _mm_stream_si128((__m128i *)(void *)(to + k),
-                             _mm_loadu_si128((const __m128i *)(const void *)(from + k)));
+        stream_line(to + i, from + i);
     for (; i < n; i++)
         to[i] = from[i];
 }
@@ -156,10 +170,16 @@ void rc_tile_store(const rc_gradient *to, void *memory, const rc_rows *rows, int
     if (streams(to)) {
         for (int64_t k = 0; k < rows->count; k++)
             stream_row((real *)memory + offset[k], piece + k * leading, n);
-        _mm_sfence();
         return;
     }
 #endif
     store[view->element](memory, offset, rows->count, n, stride, llabs(view->strides[1]) < llabs(stride),
                          to->accumulate, piece, leading);
+}
+
+void rc_tile_store_end(void)
+{
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
 }

@@ -37,10 +37,12 @@ static inline rc_rows rc_rows_find(const rc_view *view, int64_t first, int64_t c
 /* Copy the columns [column, column + n) of `rows` into (count, leading) reals. */
 void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, int64_t column, int64_t n,
                   real *copy, int64_t leading);
-/* Write (count, leading) reals to the columns [column, column + n) of `rows`, or add them to what is there.
- */
+/* Write (count, leading) reals to the columns [column, column + n) of `rows`, or add them to what is there. Other
+ * threads see them after this one's rc_tile_store_end(). */
 void rc_tile_store(const rc_gradient *to, void *memory, const rc_rows *rows, int64_t column, int64_t n,
                    const real *piece, int64_t leading);
+
+void rc_tile_store_end(void);
 
 static inline bool rc_tile_in_place(const rc_view *view)
 {
@@ -61,7 +63,8 @@ static inline void rc_tile_rows(const rc_view *view, const void *memory, const r
 }
 
 /* Have the columns [column, column + n) of row r on their way to the second-level cache while rows before it are
- * at work. */
+ * at work. A row begins a page or so, and processors drop prefetches from pages whose translation they do not
+ * have: one element is read for its sake. */
 static inline void rc_tile_fetch(const rc_view *view, const void *memory, int64_t r, int64_t column, int64_t n)
 {
     enum { CACHE_LINE = 64 };
@@ -69,6 +72,7 @@ static inline void rc_tile_fetch(const rc_view *view, const void *memory, int64_
         return;
     const rc_rows rows = rc_rows_find(view, r, 1);
     const real *const row = (const real *)memory + rows.offset[0] + column;
+    (void)*(const volatile real *)row;
     for (int64_t j = 0; j < n; j += CACHE_LINE / (int64_t)sizeof(real))
         __builtin_prefetch(row + j, 0, 2);
 }

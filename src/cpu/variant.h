@@ -27,6 +27,7 @@ enum { RC_VECTOR_BYTES = 16 };
 #define rc_cpu_passes_table RC_NAME(rc_cpu_passes)
 #define rc_tile_load RC_NAME(rc_tile_load)
 #define rc_tile_store RC_NAME(rc_tile_store)
+#define rc_tile_store_end RC_NAME(rc_tile_store_end)
 #define rc_sweep_task RC_NAME(rc_sweep_task)
 #define rc_entropy_task RC_NAME(rc_entropy_task)
 #define rc_fold_task RC_NAME(rc_fold_task)
