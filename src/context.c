@@ -170,6 +170,10 @@ ratecl_status rc_context_options_complete(const ratecl_context_options *given,
     if (complete->threads < 0)
         return rc_fail(RATECL_ERROR_ARGUMENT, "options.threads is %d: expected at least 0",
                        complete->threads);
+    if ((unsigned)complete->program_cache > RATECL_PROGRAM_CACHE_OFF)
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "options.program_cache is %d: expected RATECL_PROGRAM_CACHE_DEFAULT, ON or OFF",
+                       (int)complete->program_cache);
     return RATECL_OK;
 }
 

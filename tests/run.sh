@@ -72,10 +72,10 @@ gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=1
 # shellcheck disable=SC2086 # lists of words
 slow_stages() {
     stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
-        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device train
+        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache train
     stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
         meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
-    stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator
+    stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator cache
     for case in 0 1 2 3 4 5 6 7 8 9 10 11; do
         stage "Oclgrind, uninitialised reads $case" default $oclgrind RATECL_TEST_CASE=$case meson test -t 8 \
             --wrapper 'oclgrind --uninitialized --build-options -cl-opt-disable' single

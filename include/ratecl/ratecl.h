@@ -92,9 +92,23 @@ RATECL_EXPORT ratecl_status ratecl_device_get(size_t index, ratecl_device_info *
 /** 1 when this build can use OpenCL, else 0. */
 RATECL_EXPORT int ratecl_has_opencl(void);
 
-/** Receives one line about a rare event (a device chosen, a program built). Called from the thread
- *  that is inside the library, which holds no lock then. */
+/** Receives one line about a rare event (a device chosen, a program compiled or loaded). Called from the
+ * thread that is inside the library, which holds no lock then. */
 typedef void (*ratecl_log_function)(const char *message, void *user);
+
+/**
+ * Whether compiled programs are kept on disk: in the folder that the environment's RATECL_CACHE names, else
+ * in ratecl in XDG_CACHE_HOME, else in .cache/ratecl in HOME. An empty RATECL_CACHE means that nothing is
+ * kept there. Any number of processes may share the folder. Its programs are bounded to 64 MiB, those not
+ * used for longest going first; a program whose file is damaged, or was made by another version of the
+ * library or of the driver, is compiled again.
+ */
+typedef enum ratecl_program_cache {
+    RATECL_PROGRAM_CACHE_DEFAULT =
+        0, /**< on, but where the OpenCL platform does that itself: PoCL, NVIDIA, Mesa */
+    RATECL_PROGRAM_CACHE_ON = 1,
+    RATECL_PROGRAM_CACHE_OFF = 2
+} ratecl_program_cache;
 
 typedef struct ratecl_context_options {
     size_t size;
@@ -108,11 +122,12 @@ typedef struct ratecl_context_options {
                                   0: the device's largest buffer */
     ratecl_log_function log; /**< NULL: none */
     void *log_user;
+    ratecl_program_cache program_cache; /**< of an OpenCL device */
 } ratecl_context_options;
 
-#define RATECL_CONTEXT_OPTIONS_INIT                            \
-    {                                                          \
-        sizeof(ratecl_context_options), NULL, 0, 0, NULL, NULL \
+#define RATECL_CONTEXT_OPTIONS_INIT                                                          \
+    {                                                                                        \
+        sizeof(ratecl_context_options), NULL, 0, 0, NULL, NULL, RATECL_PROGRAM_CACHE_DEFAULT \
     }
 RATECL_EXPORT void ratecl_context_options_init(ratecl_context_options *options);
 

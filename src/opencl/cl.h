@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <ratecl/opencl.h>
 
+#include "cache.h"
 #include "path.h"
 #include "program.h"
 #include "tuning.h"
@@ -39,6 +40,7 @@ typedef struct rc_cl_context {
     rc_device_limits limits;
     ratecl_log_function log;
     void *log_user;
+    rc_cl_cache cache;
     pthread_mutex_t lock;    /* of `programs` */
     rc_cl_program *programs; /* a list that only grows */
 } rc_cl_context;

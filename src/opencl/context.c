@@ -93,6 +93,7 @@ static ratecl_status context_fill(rc_cl_context *context, const ratecl_context_o
     cl_command_queue_properties properties;
     CL_TRY(clGetCommandQueueInfo(context->queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL));
     context->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
+    rc_cl_cache_open(&context->cache, context->device, options->program_cache);
     return query_limits(context);
 }
 

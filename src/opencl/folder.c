@@ -3,9 +3,11 @@
 #include "folder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool compose(char path[RC_PATH_BYTES], const char *folder, const char *below)
 {
@@ -42,4 +44,51 @@ bool rc_cl_user_folder_make(char path[RC_PATH_BYTES])
                 return false;
         }
     return is_folder(path) || mkdir(path, 0700) == 0 || errno == EEXIST;
+}
+
+static bool compose_file(char path[RC_PATH_BYTES], const char *folder, const char *name)
+{
+    const int length = snprintf(path, RC_PATH_BYTES, "%s/%s", folder, name);
+    errno = ENAMETOOLONG;
+    return length > 0 && length < RC_PATH_BYTES;
+}
+
+int rc_cl_user_file_open(const char *name)
+{
+    char folder[RC_PATH_BYTES], path[RC_PATH_BYTES];
+    if (!rc_cl_user_folder(folder) || !compose_file(path, folder, name))
+        return -1;
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static bool write_all(int file, const rc_part *part)
+{
+    for (size_t done = 0; done < part->bytes;) {
+        const ssize_t written = write(file, (const char *)part->content + done, part->bytes - done);
+        if (written < 0)
+            return false;
+        done += (size_t)written;
+    }
+    return true;
+}
+
+bool rc_cl_user_file_replace(const char *name, const rc_part *parts, size_t count)
+{
+    char folder[RC_PATH_BYTES], path[RC_PATH_BYTES], unfinished[RC_PATH_BYTES];
+    if (!rc_cl_user_folder_make(folder) || !compose_file(path, folder, name) ||
+        !compose_file(unfinished, folder, RC_UNFINISHED "XXXXXX"))
+        return false;
+    const int file = mkstemp(unfinished);
+    if (file < 0)
+        return false;
+    bool good = true;
+    for (size_t k = 0; k < count; ++k)
+        good = good && write_all(file, &parts[k]);
+    good = close(file) == 0 && good && rename(unfinished, path) == 0;
+    if (!good) {
+        const int why = errno;
+        unlink(unfinished);
+        errno = why;
+    }
+    return good;
 }

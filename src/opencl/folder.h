@@ -4,6 +4,7 @@
 #define RATECL_SRC_OPENCL_FOLDER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum { RC_PATH_BYTES = 1024 };
 
@@ -13,5 +14,20 @@ bool rc_cl_user_folder(char path[RC_PATH_BYTES]);
 
 /* The same, and it is there: made with its parents, for the user alone, where it was not. */
 bool rc_cl_user_folder_make(char path[RC_PATH_BYTES]);
+
+/* A file of that folder, open for reading; -1 where there is none. */
+int rc_cl_user_file_open(const char *name);
+
+typedef struct rc_part {
+    const void *content;
+    size_t bytes;
+} rc_part;
+
+/* Write a file of that folder, part after part, in the place of the one that is there: others see the old one
+ * or the new one. False, and errno says why, where that failed. */
+bool rc_cl_user_file_replace(const char *name, const rc_part *parts, size_t count);
+
+/* How the names begin of files that are being written, or were when their process ended. */
+#define RC_UNFINISHED "unfinished-"
 
 #endif

@@ -71,33 +71,52 @@ static void append_build_log(const rc_cl_context *context, cl_program program)
     free(log);
 }
 
-static ratecl_status compile(const rc_cl_context *context, const char *const texts[2], const char *file,
-                             const char *options, cl_program *program)
+static ratecl_status compile(const rc_cl_context *context, const rc_cl_recipe *recipe, cl_program *program)
 {
     cl_int code;
-    const char *sources[2] = { texts[0], texts[1] }; /* OpenCL wants them in an array that is not const */
+    const char *sources[2] = { recipe->texts[0],
+                               recipe->texts[1] }; /* OpenCL wants an array that is not const */
     *program = clCreateProgramWithSource(context->context, 2, sources, NULL, &code);
     if (!*program)
         return rc_cl_fail("clCreateProgramWithSource", code);
-    code = clBuildProgram(*program, 1, &context->device, options, NULL, NULL);
+    code = clBuildProgram(*program, 1, &context->device, recipe->options, NULL, NULL);
     if (code == CL_SUCCESS)
         return RATECL_OK;
-    rc_message("%s did not compile (clBuildProgram gives %d) with %s:\n", file, (int)code, options);
+    rc_message("%s did not compile (clBuildProgram gives %d) with %s:\n", recipe->file, (int)code,
+               recipe->options);
     append_build_log(context, *program);
     clReleaseProgram(*program);
     return RATECL_ERROR_BUILD;
 }
 
-static ratecl_status build(const rc_cl_context *context, const char *file, const char *options,
-                           cl_program *program)
+/* Where a program came from, as the log tells it. */
+typedef enum origin { OF_CONTEXT, COMPILED, COMPILED_AND_KEPT, LOADED } origin;
+static const char *const origin_names[] = {
+    [COMPILED] = "compiled", [COMPILED_AND_KEPT] = "compiled and kept", [LOADED] = "loaded"
+};
+
+static ratecl_status load_or_compile(const rc_cl_context *context, const rc_cl_recipe *recipe,
+                                     cl_program *program, origin *from)
 {
-    const char *texts[2] = { "", "" };
+    *program = rc_cl_cache_load(&context->cache, context->context, context->device, recipe);
+    *from = LOADED;
+    if (*program)
+        return RATECL_OK;
+    RC_TRY(compile(context, recipe, program));
+    *from = rc_cl_cache_store(&context->cache, *program, recipe) ? COMPILED_AND_KEPT : COMPILED;
+    return RATECL_OK;
+}
+
+static ratecl_status build(const rc_cl_context *context, const char *file, const char *options,
+                           cl_program *program, origin *from)
+{
+    rc_cl_recipe recipe = { .file = file, .options = options, .texts = { "", "" } };
     char *owned[2] = { NULL, NULL };
-    ratecl_status status = source_of("prelude.cl", &texts[0], &owned[0]);
+    ratecl_status status = source_of("prelude.cl", &recipe.texts[0], &owned[0]);
     if (status == RATECL_OK)
-        status = source_of(file, &texts[1], &owned[1]);
+        status = source_of(file, &recipe.texts[1], &owned[1]);
     if (status == RATECL_OK)
-        status = compile(context, texts, file, options, program);
+        status = load_or_compile(context, &recipe, program, from);
     free(owned[0]);
     free(owned[1]);
     return status;
@@ -105,9 +124,9 @@ static ratecl_status build(const rc_cl_context *context, const char *file, const
 
 /* The context's program of that key, built if it is new; the caller holds the lock. */
 static ratecl_status find_or_build(rc_cl_context *context, const char *file, const char *options,
-                                   const char *key, cl_program *program, bool *is_new)
+                                   const char *key, cl_program *program, origin *from)
 {
-    *is_new = false;
+    *from = OF_CONTEXT;
     for (const rc_cl_program *p = context->programs; p; p = p->next)
         if (strcmp(p->key, key) == 0) {
             *program = p->program;
@@ -116,7 +135,7 @@ static ratecl_status find_or_build(rc_cl_context *context, const char *file, con
     rc_cl_program *made = calloc(1, sizeof *made);
     char *copy = malloc(strlen(key) + 1);
     ratecl_status status =
-        made && copy ? build(context, file, options, program) : rc_fail_memory(strlen(key) + 1);
+        made && copy ? build(context, file, options, program, from) : rc_fail_memory(strlen(key) + 1);
     if (status != RATECL_OK) {
         free(made);
         free(copy);
@@ -125,8 +144,17 @@ static ratecl_status find_or_build(rc_cl_context *context, const char *file, con
     memcpy(copy, key, strlen(key) + 1);
     *made = (rc_cl_program){ context->programs, copy, *program };
     context->programs = made;
-    *is_new = true;
     return RATECL_OK;
+}
+
+/* Told while no lock is held. */
+static void tell(const rc_cl_context *context, origin from, const char *key)
+{
+    char line[1100];
+    if (from == OF_CONTEXT || !context->log)
+        return;
+    snprintf(line, sizeof line, "program %s: %s", origin_names[from], key);
+    context->log(line, context->log_user);
 }
 
 ratecl_status rc_cl_kernel(rc_cl_context *context, const char *file, const char *options, const char *name,
@@ -135,9 +163,9 @@ ratecl_status rc_cl_kernel(rc_cl_context *context, const char *file, const char 
     char key[1024];
     snprintf(key, sizeof key, "%s %s", file, options);
     cl_program program = NULL;
-    bool is_new;
+    origin from;
     pthread_mutex_lock(&context->lock);
-    const ratecl_status status = find_or_build(context, file, options, key, &program, &is_new);
+    const ratecl_status status = find_or_build(context, file, options, key, &program, &from);
     cl_int code = CL_SUCCESS;
     cl_kernel made = status == RATECL_OK ? clCreateKernel(program, name, &code) : NULL;
     pthread_mutex_unlock(&context->lock);
@@ -146,8 +174,7 @@ ratecl_status rc_cl_kernel(rc_cl_context *context, const char *file, const char 
         return status;
     if (!made)
         return rc_cl_fail("clCreateKernel", code);
-    if (is_new && context->log)
-        context->log(key, context->log_user);
+    tell(context, from, key);
     *kernel = made;
     return RATECL_OK;
 }

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compiled programs on disk: found again, and never trusted. */
+#include "suite.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- A folder of the test's own ---- */
+
+static char folder[64];
+
+static void folder_make(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/ratecl-cache-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(setenv("RATECL_CACHE", folder, 1), 0);
+}
+
+typedef void (*file_function)(const char *path);
+
+/* Call `visit`, if there is one, for each file of which the name ends so; returns how many there are. */
+static int each_file(const char *suffix, file_function visit)
+{
+    int count = 0;
+    DIR *stream = opendir(folder);
+    if (!stream)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(stream));) {
+        char path[400];
+        const size_t length = strlen(entry->d_name), end = strlen(suffix);
+        if (entry->d_name[0] == '.' || length < end || strcmp(entry->d_name + length - end, suffix) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        count++;
+        if (visit)
+            visit(path);
+    }
+    closedir(stream);
+    return count;
+}
+
+static void remove_file(const char *path)
+{
+    ck_assert_int_eq(unlink(path), 0);
+}
+
+static void folder_remove(void)
+{
+    each_file("", remove_file);
+    rmdir(folder);
+    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
+}
+
+/* ---- One evaluation, and where its programs came from ---- */
+
+typedef struct counts {
+    int compiled, kept, loaded;
+} counts;
+
+static void count_programs(const char *message, void *user)
+{
+    counts *to = user;
+    to->compiled += strncmp(message, "program compiled", 16) == 0;
+    to->kept += strncmp(message, "program compiled and kept: ", 27) == 0;
+    to->loaded += strncmp(message, "program loaded: ", 16) == 0;
+}
+
+/* On one device, in a context of its own. */
+static counts evaluate(const char *device, ratecl_program_cache wanted, double *value)
+{
+    static const float states[] = { 0.1f, 0.4f, 0.3f, 0.2f, 0.2f, 0.6f };
+    const ratecl_layout layout = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, 2);
+    counts seen = { 0, 0, 0 };
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    options.device = device;
+    options.log = count_programs;
+    options.log_user = &seen;
+    options.program_cache = wanted;
+    ratecl_context *context = NULL;
+    ASSERT_OK(ratecl_context_create(&options, &context));
+    ASSERT_OK(ratecl_firing_rate_loss(context, &layout, states, RATECL_METRIC_L2, 0, value));
+    ratecl_context_release(context);
+    ck_assert_double_eq_tol(*value, 0.1, 1e-6);
+    return seen;
+}
+
+static void assert_compiled(const char *device, double expected)
+{
+    double value;
+    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    ck_assert_int_gt(seen.compiled, 0);
+    ck_assert_int_eq(seen.kept, seen.compiled);
+    ck_assert_int_eq(seen.loaded, 0);
+    ck_assert_mem_eq(&value, &expected, sizeof value);
+}
+
+static void assert_loaded(const char *device, double expected)
+{
+    double value;
+    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    ck_assert_int_eq(seen.compiled, 0);
+    ck_assert_int_gt(seen.loaded, 0);
+    ck_assert_mem_eq(&value, &expected, sizeof value);
+}
+
+/* The value without a cache. */
+static double plain_value(const char *device)
+{
+    double value;
+    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_OFF, &value);
+    ck_assert_int_gt(seen.compiled, 0);
+    ck_assert_int_eq(seen.kept + seen.loaded, 0);
+    return value;
+}
+
+/* Call `test` for each OpenCL device, with a new folder. */
+static void on_devices(void (*test)(const ratecl_device_info *device))
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    for (size_t d = 0; d < count; d++) {
+        if (devices[d].kind == RATECL_DEVICE_OPENMP)
+            continue;
+        folder_make();
+        test(&devices[d]);
+        folder_remove();
+    }
+}
+
+/* ---- Hits and misses ---- */
+
+static void hit_after_miss(const ratecl_device_info *device)
+{
+    const double value = plain_value(device->id);
+    ck_assert_int_eq(each_file("", NULL), 0);
+    assert_compiled(device->id, value);
+    const int files = each_file(".program", NULL);
+    ck_assert_int_gt(files, 0);
+    ck_assert_int_eq(each_file("", NULL), files);
+    assert_loaded(device->id, value);
+    ck_assert_int_eq(each_file("", NULL), files);
+}
+
+START_TEST(found_again)
+{
+    on_devices(hit_after_miss);
+}
+END_TEST
+
+/* ---- Whether there is one ---- */
+
+static void choices(const ratecl_device_info *device)
+{
+    static const char *const keeping[] = { "Portable Computing Language", "NVIDIA CUDA", "rusticl" };
+    bool keeps = false;
+    for (size_t k = 0; k < COUNT(keeping); k++)
+        keeps = keeps || strcmp(device->platform, keeping[k]) == 0;
+    double value;
+    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_DEFAULT, &value);
+    ck_assert_int_eq(seen.kept, keeps ? 0 : seen.compiled);
+    ck_assert_int_eq(each_file("", NULL), seen.kept);
+}
+
+static void nowhere(const ratecl_device_info *device)
+{
+    double value;
+    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
+    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+    ck_assert_int_gt(seen.compiled, 0);
+    ck_assert_int_eq(seen.kept + seen.loaded, 0);
+}
+
+START_TEST(by_platform_and_option)
+{
+    on_devices(choices);
+    on_devices(nowhere);
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    ratecl_context *context = NULL;
+    options.program_cache = (ratecl_program_cache)3;
+    ASSERT_REFUSED(ratecl_context_create(&options, &context), "options.program_cache", "3");
+}
+END_TEST
+
+/* ---- Damaged files ---- */
+
+static unsigned char *read_file(const char *path, size_t *bytes)
+{
+    struct stat status;
+    ck_assert_int_eq(stat(path, &status), 0);
+    *bytes = (size_t)status.st_size;
+    unsigned char *content = suite_allocate(*bytes);
+    FILE *file = fopen(path, "rb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fread(content, 1, *bytes, file), *bytes);
+    fclose(file);
+    return content;
+}
+
+static void write_file(const char *path, const void *content, size_t bytes)
+{
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(content, 1, bytes, file), bytes);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void empty(const char *path)
+{
+    write_file(path, "", 0);
+}
+
+static void halve(const char *path)
+{
+    size_t bytes;
+    unsigned char *content = read_file(path, &bytes);
+    write_file(path, content, bytes / 2);
+    free(content);
+}
+
+static void lengthen(const char *path)
+{
+    size_t bytes;
+    unsigned char *content = read_file(path, &bytes);
+    content = realloc(content, bytes + 1);
+    content[bytes] = 0;
+    write_file(path, content, bytes + 1);
+    free(content);
+}
+
+static void flip(const char *path, size_t place_from_end)
+{
+    size_t bytes;
+    unsigned char *content = read_file(path, &bytes);
+    ck_assert_uint_lt(place_from_end, bytes);
+    content[bytes - 1 - place_from_end] ^= 0x10;
+    write_file(path, content, bytes);
+    free(content);
+}
+
+static void flip_last(const char *path)
+{
+    flip(path, 0);
+}
+
+static void flip_middle(const char *path)
+{
+    struct stat status;
+    ck_assert_int_eq(stat(path, &status), 0);
+    flip(path, (size_t)status.st_size / 2);
+}
+
+static void garbage(const char *path)
+{
+    size_t bytes;
+    unsigned char *content = read_file(path, &bytes);
+    for (size_t k = 0; k < bytes; k++)
+        content[k] = (unsigned char)(k * 167 + 13);
+    write_file(path, content, bytes);
+    free(content);
+}
+
+/* The parts of a file: a mark of 16 bytes, the bytes of the key and of the binary, a checksum; the key, the
+ * binary. */
+enum { HEAD_BYTES = 40 };
+
+static void seal(unsigned char *content, size_t bytes)
+{
+    uint64_t checksum = UINT64_C(0xcbf29ce484222325);
+    for (size_t k = HEAD_BYTES; k < bytes; k++)
+        checksum = (checksum ^ content[k]) * UINT64_C(0x100000001b3);
+    memcpy(content + 32, &checksum, sizeof checksum);
+}
+
+/* Whole, but for a library of another version. */
+static void other_version(const char *path)
+{
+    size_t bytes;
+    unsigned char *content = read_file(path, &bytes);
+    ck_assert_mem_eq(content + HEAD_BYTES, "ratecl ", 7);
+    content[HEAD_BYTES + 7] = '9';
+    seal(content, bytes);
+    write_file(path, content, bytes);
+    free(content);
+}
+
+/* Whole, but with a binary that no driver takes. */
+static void refused_binary(const char *path)
+{
+    size_t bytes;
+    unsigned char *content = read_file(path, &bytes);
+    uint64_t key_bytes, binary_bytes = 64;
+    memcpy(&key_bytes, content + 16, sizeof key_bytes);
+    memcpy(content + 24, &binary_bytes, sizeof binary_bytes);
+    ck_assert_uint_gt(bytes, HEAD_BYTES + key_bytes + binary_bytes);
+    memset(content + HEAD_BYTES + key_bytes, 0x5a, binary_bytes);
+    seal(content, HEAD_BYTES + key_bytes + binary_bytes);
+    write_file(path, content, HEAD_BYTES + key_bytes + binary_bytes);
+    free(content);
+}
+
+static void damaged(const ratecl_device_info *device)
+{
+    static const file_function kinds[] = { empty,       halve,   lengthen,      flip_last,
+                                           flip_middle, garbage, other_version, refused_binary };
+    const double value = plain_value(device->id);
+    assert_compiled(device->id, value);
+    for (size_t k = 0; k < COUNT(kinds); k++) {
+        if (kinds[k] == refused_binary && strcmp(device->platform, "rusticl") == 0)
+            continue; /* it panics, which ends the process */
+        assert_loaded(device->id, value);
+        ck_assert_int_gt(each_file(".program", kinds[k]), 0);
+        assert_compiled(device->id, value);
+    }
+    assert_loaded(device->id, value);
+}
+
+START_TEST(damaged_files)
+{
+    on_devices(damaged);
+}
+END_TEST
+
+/* ---- Folders ---- */
+
+static void no_folder(const ratecl_device_info *device)
+{
+    char path[128];
+    double value;
+    snprintf(path, sizeof path, "%s/file", folder);
+    write_file(path, "", 0);
+    strcat(path, "/below");
+    ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
+    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+    ck_assert_int_gt(seen.compiled, 0);
+    ck_assert_int_eq(seen.kept + seen.loaded, 0);
+}
+
+START_TEST(folder_that_cannot_be)
+{
+    on_devices(no_folder);
+}
+END_TEST
+
+static void age(const char *path)
+{
+    const struct timespec long_ago[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+}
+
+static int64_t total_bytes;
+static void add_bytes(const char *path)
+{
+    struct stat status;
+    ck_assert_int_eq(stat(path, &status), 0);
+    total_bytes += status.st_size;
+}
+
+/* Files of other programs, of which the old ones are in the way, and what other processes left behind. */
+static void bound(const ratecl_device_info *device)
+{
+    enum { FILES = 40, BYTES = 2 << 20, LIMIT = 64 << 20 };
+    const double value = plain_value(device->id);
+    for (int k = 0; k < FILES; k++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%016d%s", folder, k, k < 2 ? ".text" : ".program");
+        write_file(path, "", 0);
+        ck_assert_int_eq(truncate(path, BYTES), 0);
+        if (k < FILES / 2)
+            age(path);
+    }
+    char old[128], new[128];
+    snprintf(old, sizeof old, "%s/unfinished-old", folder);
+    snprintf(new, sizeof new, "%s/unfinished-new", folder);
+    write_file(old, "", 0);
+    write_file(new, "", 0);
+    age(old);
+    assert_compiled(device->id, value);
+    assert_loaded(device->id, value);
+    total_bytes = 0;
+    const int left = each_file(".program", add_bytes);
+    ck_assert_int_ge(left, FILES / 2);
+    ck_assert_int_le(total_bytes, LIMIT);
+    ck_assert_int_gt(total_bytes, LIMIT - 2 * BYTES);
+    ck_assert_int_eq(each_file(".text", NULL), 2);
+    ck_assert_int_ne(access(old, F_OK), 0);
+    ck_assert_int_eq(access(new, F_OK), 0);
+}
+
+START_TEST(bounded)
+{
+    on_devices(bound);
+}
+END_TEST
+
+/* ---- At once ---- */
+
+typedef struct worker {
+    const char *device;
+    double value;
+} worker;
+
+static void *work(void *given)
+{
+    worker *self = given;
+    for (int k = 0; k < 3; k++)
+        evaluate(self->device, RATECL_PROGRAM_CACHE_ON, &self->value);
+    return NULL;
+}
+
+static void threads(const ratecl_device_info *device)
+{
+    enum { THREADS = 3 };
+    if (strcmp(device->platform, "Oclgrind") == 0)
+        return; /* it gives wrong values then, whatever is kept */
+    const double value = plain_value(device->id);
+    pthread_t ids[THREADS];
+    worker workers[THREADS];
+    for (int k = 0; k < THREADS; k++) {
+        workers[k] = (worker){ device->id, 0 };
+        ck_assert_int_eq(pthread_create(&ids[k], NULL, work, &workers[k]), 0);
+    }
+    for (int k = 0; k < THREADS; k++) {
+        ck_assert_int_eq(pthread_join(ids[k], NULL), 0);
+        ck_assert_mem_eq(&workers[k].value, &value, sizeof value);
+    }
+    assert_loaded(device->id, value);
+}
+
+static const char *program;
+
+/* Two processes that compile, keep and load. */
+static void processes(const ratecl_device_info *device)
+{
+    enum { PROCESSES = 2 };
+    const double value = plain_value(device->id);
+    pid_t children[PROCESSES];
+    for (int k = 0; k < PROCESSES; k++) {
+        children[k] = fork();
+        ck_assert_int_ge(children[k], 0);
+        if (children[k] == 0) {
+            execl(program, program, device->id, (char *)NULL);
+            _exit(127);
+        }
+    }
+    for (int k = 0; k < PROCESSES; k++) {
+        int status;
+        ck_assert_int_eq(waitpid(children[k], &status, 0), children[k]);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "process %d: status %d", k, status);
+    }
+    assert_loaded(device->id, value);
+}
+
+START_TEST(at_once)
+{
+    on_devices(threads);
+    on_devices(processes);
+}
+END_TEST
+
+static worker process;
+
+START_TEST(work_here)
+{
+    work(&process);
+}
+END_TEST
+
+/* With a device's name: one of the processes. */
+int main(int count, char **arguments)
+{
+    program = arguments[0];
+    if (count > 1) {
+        const TTest *const tests[] = { work_here };
+        process.device = arguments[1];
+        return suite_run("cache, a process", tests, COUNT(tests));
+    }
+    const TTest *const tests[] = { found_again,   by_platform_and_option,
+                                   damaged_files, folder_that_cannot_be,
+                                   bounded,       at_once };
+    return suite_run("cache", tests, COUNT(tests));
+}
