@@ -191,6 +191,60 @@ START_TEST(by_platform_and_option)
 }
 END_TEST
 
+/* ---- What kernels call ---- */
+
+static void note_undeclared(const char *message, void *user)
+{
+    if (strstr(message, "more than declarations.cl"))
+        snprintf(user, 200, "%s", message);
+}
+
+/* Where a platform's own header is skipped, nothing is missed. */
+static void declared(const ratecl_device_info *device)
+{
+    char message[200] = "";
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    options.device = device->id;
+    options.log = note_undeclared;
+    options.log_user = message;
+    ratecl_context *context = NULL;
+    ASSERT_OK(ratecl_context_create(&options, &context));
+    ratecl_term terms[7];
+    for (int k = 0; k < 7; k++)
+        ratecl_term_init(&terms[k], (ratecl_criterion)(k < 6 ? k + 1 : RATECL_ENTROPY));
+    terms[6].eps = 1e-3;
+    for (int element = RATECL_F32; element <= RATECL_U8; element++) {
+        const bool wide = element == RATECL_F64 || element == RATECL_U8;
+        if (wide && !device->fp64)
+            continue;
+        const ratecl_layout states = RATECL_LAYOUT_INIT((ratecl_element)element, 1, 3, 2);
+        const ratecl_layout weights = RATECL_LAYOUT_INIT((ratecl_element)element, 1, 2, 2);
+        ratecl_plan_options plan_options = RATECL_PLAN_OPTIONS_INIT;
+        plan_options.states = plan_options.reference = &states;
+        plan_options.weights = &weights;
+        plan_options.terms = terms;
+        plan_options.term_count = 7;
+        plan_options.precision = wide ? RATECL_PRECISION_F64 : RATECL_PRECISION_F32;
+        for (int gradients = 0; gradients < 2; gradients++) {
+            plan_options.outputs = RATECL_OUTPUT_VALUES;
+            if (gradients)
+                plan_options.outputs |= RATECL_OUTPUT_GRADIENT_STATES | RATECL_OUTPUT_GRADIENT_REFERENCE |
+                                        RATECL_OUTPUT_GRADIENT_WEIGHTS;
+            ratecl_plan *plan = NULL;
+            ASSERT_OK(ratecl_plan_create(context, &plan_options, &plan));
+            ratecl_plan_release(plan);
+            ck_assert_str_eq(message, "");
+        }
+    }
+    ratecl_context_release(context);
+}
+
+START_TEST(all_is_declared)
+{
+    on_devices(declared);
+}
+END_TEST
+
 /* ---- Damaged files ---- */
 
 static unsigned char *read_file(const char *path, size_t *bytes)
@@ -484,8 +538,8 @@ int main(int count, char **arguments)
         process.device = arguments[1];
         return suite_run("cache, a process", tests, COUNT(tests));
     }
-    const TTest *const tests[] = { found_again,   by_platform_and_option,
-                                   damaged_files, folder_that_cannot_be,
-                                   bounded,       at_once };
+    const TTest *const tests[] = { found_again,   by_platform_and_option, all_is_declared,
+                                   damaged_files, folder_that_cannot_be,  bounded,
+                                   at_once };
     return suite_run("cache", tests, COUNT(tests));
 }

@@ -82,8 +82,8 @@ static const uint64_t hash_start = UINT64_C(0xcbf29ce484222325);
 /* All that a binary depends on; the caller frees it. */
 static char *key_of(const rc_cl_cache *cache, const rc_cl_recipe *recipe, size_t *bytes)
 {
-    const char *const parts[] = { cache->identity, recipe->options, "\n", recipe->texts[0],
-                                  recipe->texts[1] };
+    const char *const parts[] = { cache->identity,  recipe->options,  "\n",
+                                  recipe->texts[0], recipe->texts[1], recipe->texts[2] };
     enum { PARTS = sizeof parts / sizeof *parts };
     size_t length = 0;
     for (size_t k = 0; k < PARTS; ++k)

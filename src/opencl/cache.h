@@ -18,7 +18,7 @@ typedef struct rc_cl_cache {
 typedef struct rc_cl_recipe {
     const char *file; /* for messages */
     const char *options;
-    const char *texts[2];
+    const char *texts[3]; /* one after the other */
 } rc_cl_recipe;
 
 void rc_cl_cache_open(rc_cl_cache *cache, cl_device_id device, ratecl_program_cache wanted);

@@ -74,9 +74,9 @@ static void append_build_log(const rc_cl_context *context, cl_program program)
 static ratecl_status compile(const rc_cl_context *context, const rc_cl_recipe *recipe, cl_program *program)
 {
     cl_int code;
-    const char *sources[2] = { recipe->texts[0],
-                               recipe->texts[1] }; /* OpenCL wants an array that is not const */
-    *program = clCreateProgramWithSource(context->context, 2, sources, NULL, &code);
+    const char *sources[3]; /* OpenCL wants an array that is not const */
+    memcpy(sources, recipe->texts, sizeof sources);
+    *program = clCreateProgramWithSource(context->context, 3, sources, NULL, &code);
     if (!*program)
         return rc_cl_fail("clCreateProgramWithSource", code);
     code = clBuildProgram(*program, 1, &context->device, recipe->options, NULL, NULL);
@@ -90,9 +90,12 @@ static ratecl_status compile(const rc_cl_context *context, const rc_cl_recipe *r
 }
 
 /* Where a program came from, as the log tells it. */
-typedef enum origin { OF_CONTEXT, COMPILED, COMPILED_AND_KEPT, LOADED } origin;
+typedef enum origin { OF_CONTEXT, COMPILED, COMPILED_AND_KEPT, COMPILED_UNDECLARED, LOADED } origin;
 static const char *const origin_names[] = {
-    [COMPILED] = "compiled", [COMPILED_AND_KEPT] = "compiled and kept", [LOADED] = "loaded"
+    [COMPILED] = "compiled",
+    [COMPILED_AND_KEPT] = "compiled and kept",
+    [COMPILED_UNDECLARED] = "compiled with more than declarations.cl",
+    [LOADED] = "loaded",
 };
 
 static ratecl_status load_or_compile(const rc_cl_context *context, const rc_cl_recipe *recipe,
@@ -107,18 +110,57 @@ static ratecl_status load_or_compile(const rc_cl_context *context, const rc_cl_r
     return RATECL_OK;
 }
 
+/* Platforms that read a header of all functions before each program, which takes longer than the program
+ * itself, with what makes them skip it: declarations.cl is enough, and where it is not, the header is read.
+ * PoCL 3.1 reads clang's opencl-c.h, a megabyte. */
+typedef struct long_header {
+    const char *platform, *skip;
+} long_header;
+static const long_header long_headers[] = {
+    { "Portable Computing Language", "-D_OPENCL_H_" },
+};
+
+static const char *header_skip(const rc_cl_context *context)
+{
+    for (size_t k = 0; k < sizeof long_headers / sizeof *long_headers; ++k)
+        if (strcmp(context->info.platform, long_headers[k].platform) == 0)
+            return long_headers[k].skip;
+    return NULL;
+}
+
+static ratecl_status build_declared(const rc_cl_context *context, const rc_cl_recipe *recipe,
+                                    cl_program *program, origin *from)
+{
+    const char *skip = header_skip(context);
+    if (skip) {
+        char options[1024];
+        snprintf(options, sizeof options, "%s %s", skip, recipe->options);
+        rc_cl_recipe declared = *recipe;
+        declared.options = options;
+        if (load_or_compile(context, &declared, program, from) == RATECL_OK)
+            return RATECL_OK;
+    }
+    rc_cl_recipe plain = *recipe;
+    plain.texts[0] = "";
+    RC_TRY(load_or_compile(context, &plain, program, from));
+    if (skip && *from != LOADED)
+        *from = COMPILED_UNDECLARED;
+    return RATECL_OK;
+}
+
 static ratecl_status build(const rc_cl_context *context, const char *file, const char *options,
                            cl_program *program, origin *from)
 {
-    rc_cl_recipe recipe = { .file = file, .options = options, .texts = { "", "" } };
-    char *owned[2] = { NULL, NULL };
-    ratecl_status status = source_of("prelude.cl", &recipe.texts[0], &owned[0]);
+    const char *const files[] = { "declarations.cl", "prelude.cl", file };
+    rc_cl_recipe recipe = { .file = file, .options = options, .texts = { "", "", "" } };
+    char *owned[3] = { NULL, NULL, NULL };
+    ratecl_status status = RATECL_OK;
+    for (int k = 0; k < 3 && status == RATECL_OK; ++k)
+        status = source_of(files[k], &recipe.texts[k], &owned[k]);
     if (status == RATECL_OK)
-        status = source_of(file, &recipe.texts[1], &owned[1]);
-    if (status == RATECL_OK)
-        status = load_or_compile(context, &recipe, program, from);
-    free(owned[0]);
-    free(owned[1]);
+        status = build_declared(context, &recipe, program, from);
+    for (int k = 0; k < 3; ++k)
+        free(owned[k]);
     return status;
 }
 
