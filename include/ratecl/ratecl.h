@@ -420,8 +420,8 @@ typedef struct ratecl_outputs {
 RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
 
 /** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL CPU
- *  device reads it in place; for another one the plan's first call of this function allocates the device's
- *  copy of the inputs, which the plan keeps.
+ *  device reads it in place; for another one the plan's first call of this function allocates what it needs on
+ *  the device, which the plan keeps. Large arrays go there in pieces, while the device works on those before.
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written, and values that are not finite
  *  made it one; the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of them.
  */

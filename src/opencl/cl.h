@@ -65,6 +65,24 @@ typedef struct rc_cl_step {
     int64_t before, after;     /* rows that are read beyond a unit's own */
 } rc_cl_step;
 
+/* Device memory that a piece of an array lies in. */
+typedef struct rc_cl_slot {
+    cl_mem memory;
+    cl_event host_done, device_done; /* the last commands of each side that use it, or NULL */
+} rc_cl_slot;
+
+/* How an array in host memory goes through the device: in pieces of rows, which are copied side by side into
+ * the slots unless the device can have them where they lie. */
+typedef struct rc_cl_staging {
+    int64_t rows;  /* that a piece holds at most; 0: the array is not cut */
+    bool in_place; /* the device shares the host's memory */
+    bool keeps;    /* the pieces are put together on the device, for the passes to come */
+    rc_cl_slot slots[2];
+    int turn; /* the slot that was used last */
+    cl_mem whole;
+    int64_t arrived; /* rows that are there already, in the evaluation in flight */
+} rc_cl_staging;
+
 typedef struct rc_cl_plan {
     rc_cl_context *context;
     const rc_spec *spec; /* lives as long as the plan */
@@ -85,10 +103,10 @@ typedef struct rc_cl_plan {
     cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
     void *host_cotangents;
 
-    cl_mem staging[RC_INPUT_COUNT];       /* for inputs from host memory; made when first needed */
-    int64_t staging_rows[RC_INPUT_COUNT]; /* rows of a piece; 0: the input is staged whole */
-    cl_mem gradient_staging[RC_INPUT_COUNT];
-    int64_t gradient_rows[RC_INPUT_COUNT]; /* of a piece, packed */
+    /* For arrays in host memory, made when first needed: */
+    cl_command_queue transfers;    /* in order: what the host does while the context's queue computes */
+    cl_mem copies[RC_INPUT_COUNT]; /* inputs that are not cut */
+    rc_cl_staging staging[RC_INPUT_COUNT], gradient_staging[RC_INPUT_COUNT];
 
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
     cl_event last;                 /* of the evaluation in flight */
@@ -109,8 +127,7 @@ void rc_cl_plan_release(void *plan_state);
 /* ---- evaluate.c ---- */
 
 /* Where the rows of an input come from, or those of a gradient go: device memory that holds all of it, laid
- * out as the plan says, or, where `host` is set, host memory that goes through the device memory piece by
- * piece. */
+ * out as the plan says, or, where `host` is set, host memory that goes through the plan's staging. */
 typedef struct rc_cl_source {
     cl_mem memory;
     const void *host;

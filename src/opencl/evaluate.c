@@ -3,220 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl.h"
+#include "chain.h"
 
-/* ---- Commands, one after the other ---- */
-
-/* In a queue that is out of order, each command waits for the one before. */
-typedef struct chain {
-    rc_cl_plan *plan;
-    cl_uint wait_count; /* of the next command */
-    const cl_event *wait_list;
-    cl_event last; /* owned */
-} chain;
-
-/* After a command that gave `event`. */
-static void chain_on(chain *c, cl_event event)
-{
-    if (c->last)
-        clReleaseEvent(c->last);
-    c->last = event;
-    c->wait_count = c->plan->context->out_of_order && event;
-    c->wait_list = c->wait_count ? &c->last : NULL;
-}
-
-/* Where a command of the chain puts its event: an in-order queue needs none. */
-static cl_event *event_of(const chain *c, cl_event *event)
-{
-    *event = NULL;
-    return c->plan->context->out_of_order ? event : NULL;
-}
-
-static ratecl_status enqueue_groups(chain *c, const rc_cl_step *step, int64_t groups)
-{
-    const size_t global = (size_t)groups * step->lanes;
-    cl_event event;
-    cl_event *wanted = event_of(c, &event);
-    CL_TRY(clEnqueueNDRangeKernel(c->plan->context->queue, step->kernel, 1, NULL, &global, &step->lanes,
-                                  c->wait_count, c->wait_list, wanted));
-    chain_on(c, event);
-    return RATECL_OK;
-}
-
-static ratecl_status enqueue_read(chain *c, cl_mem buffer, size_t bytes, void *host, cl_event *event)
+static ratecl_status enqueue_read(rc_cl_chain *c, cl_mem buffer, size_t bytes, void *host, cl_event *event)
 {
     CL_TRY(clEnqueueReadBuffer(c->plan->context->queue, buffer, CL_FALSE, 0, bytes, host, c->wait_count,
                                c->wait_list, event));
-    chain_on(c, *event);
-    return RATECL_OK;
-}
-
-/* ---- Steps that read an input or write a gradient ---- */
-
-/* Set the five arguments of an array from number `first` on. */
-static ratecl_status set_array(const rc_cl_step *step, cl_uint first, cl_mem memory, cl_long offset,
-                               const int64_t strides[3])
-{
-    CL_TRY(clSetKernelArg(step->kernel, first, sizeof memory, &memory));
-    CL_TRY(clSetKernelArg(step->kernel, first + 1, sizeof offset, &offset));
-    for (cl_uint axis = 0; axis < 3; ++axis) {
-        const cl_long stride = strides[axis];
-        CL_TRY(clSetKernelArg(step->kernel, first + 2 + axis, sizeof stride, &stride));
-    }
-    return RATECL_OK;
-}
-
-/* The units [first, end) of a step, in launches that every driver's counters hold. */
-static ratecl_status enqueue_units(chain *c, const rc_cl_step *step, cl_long first, cl_long end)
-{
-    const int64_t most_groups = INT32_MAX / (int64_t)step->lanes;
-    int64_t most_units = most_groups > step->groups ? most_groups / step->groups : 1;
-    if (step->most_units && step->most_units < most_units)
-        most_units = step->most_units;
-    for (cl_long next; first < end; first = next) {
-        next = end - first > most_units ? first + most_units : end;
-        if (step->first_unit)
-            CL_TRY(clSetKernelArg(step->kernel, step->first_unit, sizeof first, &first));
-        RC_TRY(enqueue_groups(c, step, (next - first) * step->groups));
-    }
-    return RATECL_OK;
-}
-
-/* ---- Pieces ---- */
-
-typedef struct row_range {
-    int64_t first, end;
-} row_range;
-
-/* The rows of the units [first, end), and those before and after that they read. */
-static row_range rows_of(const rc_cl_step *step, const rc_view *view, int64_t first, int64_t end)
-{
-    const int64_t T = view->shape[1], per_batch = step->units_per_batch, last = end - 1;
-    row_range rows = { first * step->unit_rows, end * step->unit_rows };
-    int64_t bound = rc_view_rows(view);
-    if (per_batch) {
-        rows.first = first / per_batch * T + first % per_batch * step->unit_rows;
-        rows.end = last / per_batch * T + (last % per_batch + 1) * step->unit_rows;
-        bound = (last / per_batch + 1) * T;
-    }
-    rows.first = rows.first > step->before ? rows.first - step->before : 0;
-    rows.end = rows.end + step->after < bound ? rows.end + step->after : bound;
-    return rows;
-}
-
-/* The rows that the units [first, end) write. */
-static row_range rows_written(const rc_cl_step *step, const rc_view *view, int64_t first, int64_t end)
-{
-    const int64_t R = rc_view_rows(view), last = end * step->unit_rows;
-    return (row_range){ first * step->unit_rows, last < R ? last : R };
-}
-
-typedef enum direction { PACK, UNPACK } direction;
-
-/* Copy rows of host memory into `packed`, side by side, or back. */
-static void copy_rows(direction where, const rc_view *view, char *host, row_range rows, char *packed)
-{
-    const int64_t T = view->shape[1], N = view->shape[2];
-    const size_t element = rc_element_bytes(view->element);
-    const int64_t run = view->strides[2] == 1 ? N : 1; /* elements that are neighbours */
-    const size_t bytes = (size_t)run * element;
-    for (int64_t row = rows.first; row < rows.end; ++row) {
-        const int64_t begin = view->offset + row / T * view->strides[0] + row % T * view->strides[1];
-        for (int64_t i = 0; i < N; i += run, packed += bytes) {
-            char *there = host + (begin + i * view->strides[2]) * (int64_t)element;
-            memcpy(where == PACK ? packed : there, where == PACK ? there : packed, bytes);
-        }
-    }
-}
-
-/* Copy rows between host memory and a piece in device memory; what was enqueued before is done then. */
-static ratecl_status transfer_rows(chain *c, direction where, const rc_view *view, cl_mem memory, void *host,
-                                   row_range rows)
-{
-    cl_command_queue queue = c->plan->context->queue;
-    const size_t bytes = (size_t)((rows.end - rows.first) * view->shape[2]) * rc_element_bytes(view->element);
-    const cl_map_flags flags = where == PACK ? CL_MAP_WRITE_INVALIDATE_REGION : CL_MAP_READ;
-    cl_int code;
-    cl_event event;
-    char *mapped =
-        clEnqueueMapBuffer(queue, memory, CL_TRUE, flags, 0, bytes, c->wait_count, c->wait_list, NULL, &code);
-    if (!mapped)
-        return rc_cl_fail("clEnqueueMapBuffer", code);
-    copy_rows(where, view, host, rows, mapped);
-    cl_event *wanted = event_of(c, &event);
-    CL_TRY(clEnqueueUnmapMemObject(queue, memory, mapped, 0, NULL, wanted));
-    chain_on(c, event);
-    return RATECL_OK;
-}
-
-/* A step with the arrays that it reads and writes; NULL where there is none. */
-typedef struct exchange_step {
-    const rc_cl_step *step;
-    const rc_cl_source *source;
-    const rc_cl_sink *sink;
-    const rc_view *input;
-    const rc_gradient *gradient;
-} exchange_step;
-
-/* Whether the units [first, end) fit into the pieces. */
-static bool fits(const rc_cl_plan *plan, const exchange_step *x, int64_t first, int64_t end)
-{
-    if (x->source && x->source->host) {
-        const row_range rows = rows_of(x->step, x->input, first, end);
-        if (rows.end - rows.first > plan->staging_rows[x->step->input])
-            return false;
-    }
-    if (x->sink && x->sink->host) {
-        const row_range rows = rows_written(x->step, &x->gradient->view, first, end);
-        if (rows.end - rows.first > plan->gradient_rows[x->step->gradient])
-            return false;
-    }
-    return true;
-}
-
-/* Make the units' input ready and set its arguments. */
-static ratecl_status bring_input(chain *c, const exchange_step *x, int64_t first, int64_t end)
-{
-    const rc_view *view = x->input;
-    const int64_t packed[3] = { view->shape[1] * view->shape[2], view->shape[2], 1 };
-    if (!x->source->host)
-        return set_array(x->step, 0, x->source->memory, view->offset, view->strides);
-    const row_range rows = rows_of(x->step, view, first, end);
-    RC_TRY(transfer_rows(c, PACK, view, x->source->memory, (void *)x->source->host, rows));
-    return set_array(x->step, 0, x->source->memory, -rows.first * view->shape[2], packed);
-}
-
-static ratecl_status bring_gradient(chain *c, const exchange_step *x, int64_t first, int64_t end)
-{
-    const rc_view *view = &x->gradient->view;
-    const int64_t packed[3] = { view->shape[1] * view->shape[2], view->shape[2], 1 };
-    const cl_uint argument = x->step->gradient_argument;
-    if (!x->sink->host)
-        return set_array(x->step, argument, x->sink->memory, view->offset, view->strides);
-    const row_range rows = rows_written(x->step, view, first, end);
-    if (x->gradient->accumulate)
-        RC_TRY(transfer_rows(c, PACK, view, x->sink->memory, x->sink->host, rows));
-    return set_array(x->step, argument, x->sink->memory, -rows.first * view->shape[2], packed);
-}
-
-/* All units, in as many pieces as host memory needs. */
-static ratecl_status enqueue_step(chain *c, const exchange_step *x)
-{
-    const rc_cl_step *step = x->step;
-    for (int64_t unit = 0, next; unit < step->units; unit = next) {
-        next = step->units;
-        if (!fits(c->plan, x, unit, next))
-            for (next = unit + 1; next < step->units && fits(c->plan, x, unit, next + 1);)
-                ++next;
-        if (x->source)
-            RC_TRY(bring_input(c, x, unit, next));
-        if (x->sink)
-            RC_TRY(bring_gradient(c, x, unit, next));
-        RC_TRY(enqueue_units(c, step, unit, next));
-        if (x->sink && x->sink->host)
-            RC_TRY(transfer_rows(c, UNPACK, &x->gradient->view, x->sink->memory, x->sink->host,
-                                 rows_written(step, &x->gradient->view, unit, next)));
-    }
+    rc_cl_chain_on(c, *event);
     return RATECL_OK;
 }
 
@@ -242,36 +35,24 @@ static ratecl_status set_coefficients(const rc_cl_plan *plan, const rc_cl_exchan
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_steps(chain *c, const rc_cl_exchange *exchange)
+static ratecl_status enqueue_steps(rc_cl_chain *c, const rc_cl_exchange *exchange)
 {
-    const rc_spec *spec = c->plan->spec;
     RC_TRY(set_coefficients(c->plan, exchange));
-    for (size_t k = 0; k < c->plan->step_count; ++k) {
-        const rc_cl_step *step = &c->plan->steps[k];
-        exchange_step x = { .step = step };
-        if (step->input != RC_NO_INPUT) {
-            x.source = &exchange->inputs[step->input];
-            x.input = &spec->inputs[step->input];
-        }
-        if (step->gradient != RC_NO_INPUT) {
-            x.sink = &exchange->gradients[step->gradient];
-            x.gradient = &spec->gradients[step->gradient];
-        }
-        RC_TRY(step->units ? enqueue_step(c, &x) : enqueue_groups(c, step, step->groups));
-    }
+    for (size_t k = 0; k < c->plan->step_count; ++k)
+        RC_TRY(rc_cl_enqueue_step(c, &c->plan->steps[k], exchange));
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_results(chain *c, cl_mem values)
+static ratecl_status enqueue_results(rc_cl_chain *c, cl_mem values)
 {
     rc_cl_plan *plan = c->plan;
     const size_t bytes = (plan->spec->value_count + 1) * plan->real_bytes;
     cl_event event;
     if (values) {
-        cl_event *wanted = event_of(c, &event);
+        cl_event *wanted = rc_cl_chain_event(c, &event);
         CL_TRY(clEnqueueCopyBuffer(plan->context->queue, plan->values, values, 0, 0, bytes, c->wait_count,
                                    c->wait_list, wanted));
-        chain_on(c, event);
+        rc_cl_chain_on(c, event);
     }
     RC_TRY(enqueue_read(c, plan->values, bytes, plan->host_values, &event));
     return enqueue_read(c, plan->skipped, plan->spec->term_count * sizeof(cl_long), plan->host_skipped,
@@ -279,7 +60,7 @@ static ratecl_status enqueue_results(chain *c, cl_mem values)
 }
 
 /* The scratch is the plan's one: the evaluation before must be through with it. In a queue in order it is. */
-static ratecl_status follow_last(chain *c, cl_event both[2])
+static ratecl_status follow_last(rc_cl_chain *c, cl_event both[2])
 {
     rc_cl_plan *plan = c->plan;
     if (!plan->last || !plan->context->out_of_order)
@@ -297,7 +78,7 @@ static ratecl_status follow_last(chain *c, cl_event both[2])
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list)
 {
-    chain c = { plan, wait_count, wait_list, NULL };
+    rc_cl_chain c = { plan, wait_count, wait_list, NULL };
     cl_event both[2];
     ratecl_status status = follow_last(&c, both);
     if (status == RATECL_OK)
@@ -331,15 +112,6 @@ ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped
 
 /* ---- Host memory ---- */
 
-/* Device memory that the plan keeps from the first call on. */
-static ratecl_status keep_staging(const rc_cl_plan *plan, cl_mem *staging, cl_mem_flags flags, size_t bytes)
-{
-    cl_int code = CL_SUCCESS;
-    if (!*staging)
-        *staging = clCreateBuffer(plan->context->context, flags, bytes, NULL, &code);
-    return *staging ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
-}
-
 /* Host memory as a buffer, where the device shares it. */
 static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t bytes, const void *host,
                           cl_mem *memory)
@@ -349,41 +121,44 @@ static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t byt
     return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
 }
 
-/* `source->memory` is retained for the caller. */
-static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source)
+/* The device's copy of an input, in the layout's own form, retained for the caller. */
+static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const void *host, cl_mem *memory)
 {
-    const rc_view *view = &plan->spec->inputs[k];
-    const size_t element = rc_element_bytes(view->element), bytes = (size_t)view->extent * element;
-    if (plan->staging_rows[k] > 0) {
-        RC_TRY(keep_staging(plan, &plan->staging[k], CL_MEM_READ_ONLY,
-                            (size_t)(plan->staging_rows[k] * view->shape[2]) * element));
-        source->host = host;
-    } else if (plan->context->shares_host_memory) {
-        return wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory);
-    } else {
-        RC_TRY(keep_staging(plan, &plan->staging[k], CL_MEM_READ_ONLY, bytes));
-        CL_TRY(clEnqueueWriteBuffer(plan->context->queue, plan->staging[k], CL_TRUE, 0, bytes, host, 0, NULL,
-                                    NULL));
-    }
-    CL_TRY(clRetainMemObject(plan->staging[k]));
-    source->memory = plan->staging[k];
+    const rc_cl_context *context = plan->context;
+    cl_int code = CL_SUCCESS;
+    if (!plan->copies[k])
+        plan->copies[k] = clCreateBuffer(context->context, CL_MEM_READ_ONLY, bytes, NULL, &code);
+    if (!plan->copies[k])
+        return rc_cl_fail("clCreateBuffer", code);
+    CL_TRY(clEnqueueWriteBuffer(context->queue, plan->copies[k], context->out_of_order ? CL_TRUE : CL_FALSE,
+                                0, bytes, host, 0, NULL, NULL));
+    CL_TRY(clRetainMemObject(plan->copies[k]));
+    *memory = plan->copies[k];
     return RATECL_OK;
 }
 
-/* The same for a gradient. Where memory is not shared its rows come back packed, so that gaps stay untouched.
- */
+/* `source->memory` is retained for the caller, as is the sink's. */
+static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source)
+{
+    const rc_view *view = &plan->spec->inputs[k];
+    const size_t bytes = (size_t)view->extent * rc_element_bytes(view->element);
+    if (plan->staging[k].rows > 0) {
+        source->host = host;
+        return rc_cl_staging_make(plan, &plan->staging[k], view, CL_MEM_READ_ONLY);
+    }
+    return plan->context->shares_host_memory ? wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory)
+                                             : copy_whole(plan, k, bytes, host, &source->memory);
+}
+
 static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink)
 {
     const rc_view *view = &plan->spec->gradients[k].view;
-    const size_t element = rc_element_bytes(view->element), bytes = (size_t)view->extent * element;
-    if (plan->context->shares_host_memory && bytes <= plan->context->staging_limit)
-        return wrap(plan, CL_MEM_READ_WRITE, bytes, host, &sink->memory);
-    RC_TRY(keep_staging(plan, &plan->gradient_staging[k], CL_MEM_READ_WRITE,
-                        (size_t)(plan->gradient_rows[k] * view->shape[2]) * element));
-    sink->host = host;
-    CL_TRY(clRetainMemObject(plan->gradient_staging[k]));
-    sink->memory = plan->gradient_staging[k];
-    return RATECL_OK;
+    const size_t bytes = (size_t)view->extent * rc_element_bytes(view->element);
+    if (plan->gradient_staging[k].rows > 0) {
+        sink->host = host;
+        return rc_cl_staging_make(plan, &plan->gradient_staging[k], view, CL_MEM_READ_WRITE);
+    }
+    return wrap(plan, CL_MEM_READ_WRITE, bytes, host, &sink->memory);
 }
 
 static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents, rc_cl_exchange *exchange)
@@ -421,7 +196,7 @@ static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const rc_cl_sink *sink = &exchange->gradients[k];
         const rc_view *view = &plan->spec->gradients[k].view;
-        if (!sink->memory || sink->host)
+        if (!sink->memory)
             continue;
         cl_int code;
         void *mapped =
@@ -435,17 +210,42 @@ static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange
     return RATECL_OK;
 }
 
-ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation)
+/* An evaluation in flight is waited for: its results give way to the next one's. */
+static ratecl_status drop_last(rc_cl_plan *plan)
 {
-    rc_cl_plan *plan = plan_state;
-    rc_cl_exchange exchange = { .values = NULL };
-    if (plan->last) /* an evaluation in flight; its results give way to this one's */
+    if (plan->last)
         CL_TRY(clWaitForEvents(1, &plan->last));
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (plan->inputs[k])
             clReleaseMemObject(plan->inputs[k]);
         plan->inputs[k] = NULL;
     }
+    return RATECL_OK;
+}
+
+/* After an evaluation, or a failure in the midst of one: nothing of the caller's memory stays in use. */
+static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_status status)
+{
+    if (status != RATECL_OK) {
+        if (plan->transfers)
+            clFinish(plan->transfers);
+        clFinish(plan->context->queue);
+    }
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (exchange->inputs[k].memory)
+            clReleaseMemObject(exchange->inputs[k].memory);
+        if (exchange->gradients[k].memory)
+            clReleaseMemObject(exchange->gradients[k].memory);
+        rc_cl_staging_reset(&plan->staging[k]);
+        rc_cl_staging_reset(&plan->gradient_staging[k]);
+    }
+}
+
+ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation)
+{
+    rc_cl_plan *plan = plan_state;
+    rc_cl_exchange exchange = { .values = NULL };
+    RC_TRY(drop_last(plan));
     ratecl_status status = bring_all(plan, evaluation, &exchange);
     if (status == RATECL_OK)
         status = rc_cl_plan_enqueue(plan, &exchange, 0, NULL);
@@ -453,11 +253,6 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
         status = rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped);
     if (status == RATECL_OK)
         status = show_gradients(plan, &exchange);
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (exchange.inputs[k].memory)
-            clReleaseMemObject(exchange.inputs[k].memory);
-        if (exchange.gradients[k].memory)
-            clReleaseMemObject(exchange.gradients[k].memory);
-    }
+    let_go(plan, &exchange, status);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "builder.h"
+#include "chain.h"
 
 static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
 {
@@ -28,39 +29,68 @@ static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
     return at;
 }
 
-/* Rows of a packed array that fit into what may be staged: at least one, at most all. */
-static int64_t rows_that_fit(const rc_cl_plan *plan, const rc_view *view)
+/* Large beside what a launch costs, small beside the arrays that are worth cutting. */
+enum { PIECE_BYTES = 16 << 20 };
+
+/* Choose how an array in host memory that cannot be had as a whole is cut. Of the slots there are two, which
+ * together hold no more than may be staged. With lags, rows are read again by the pieces before and after:
+ * the pieces are longer then. */
+static void cut(const rc_cl_plan *plan, const rc_view *view, rc_cl_staging *staging)
 {
-    const uint64_t row_bytes = (uint64_t)view->shape[2] * rc_element_bytes(view->element);
-    const uint64_t fitting = plan->context->staging_limit / row_bytes, rows = (uint64_t)rc_view_rows(view);
-    return fitting < 1 ? 1 : (int64_t)(fitting < rows ? fitting : rows);
+    const int64_t pitch = rc_cl_row_pitch(view), R = rc_view_rows(view);
+    const size_t element = rc_element_bytes(view->element);
+    const int64_t row_bytes = view->shape[2] * (int64_t)element;
+    const uint64_t limit = plan->context->staging_limit;
+    staging->in_place = plan->context->shares_host_memory && pitch > 0;
+    uint64_t rows = limit / 2 / (uint64_t)row_bytes;
+    const uint64_t enough = (uint64_t)(PIECE_BYTES / row_bytes + 8 * rc_longest_lag(plan->spec));
+    if (staging->in_place)
+        rows = limit / ((uint64_t)pitch * element);
+    else if (rows > enough)
+        rows = enough;
+    staging->rows = rows < 1 ? 1 : rows < (uint64_t)R ? (int64_t)rows : R;
 }
 
-/* Inputs that are too large to be staged whole come in pieces of so many rows, packed; gradients always go
- * so. */
+/* Of arrays in host memory, a device that shares it cuts those that are larger than its largest buffer;
+ * another one also the large ones, to compute while they come, and every gradient, so that gaps stay as they
+ * are. */
 static void choose_staging(rc_cl_plan *plan)
 {
+    const uint64_t limit = plan->context->staging_limit;
+    const bool shares = plan->context->shares_host_memory;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        const rc_view *view = &plan->spec->inputs[k];
-        const uint64_t bytes = (uint64_t)view->extent * rc_element_bytes(view->element);
-        if (k != RC_WEIGHTS && plan->spec->uses[k] && bytes > plan->context->staging_limit)
-            plan->staging_rows[k] = rows_that_fit(plan, view);
-        if (plan->spec->gradients[k].wanted)
-            plan->gradient_rows[k] = rows_that_fit(plan, &plan->spec->gradients[k].view);
+        const rc_view *input = &plan->spec->inputs[k], *gradient = &plan->spec->gradients[k].view;
+        const uint64_t bytes = (uint64_t)input->extent * rc_element_bytes(input->element);
+        const bool overlaps = !shares && rc_is_contiguous(input) && bytes > 2 * PIECE_BYTES;
+        if (k != RC_WEIGHTS && plan->spec->uses[k] && (bytes > limit || overlaps))
+            cut(plan, input, &plan->staging[k]);
+        if (plan->spec->gradients[k].wanted &&
+            (!shares || (uint64_t)gradient->extent * rc_element_bytes(gradient->element) > limit))
+            cut(plan, gradient, &plan->gradient_staging[k]);
     }
 }
 
-/* A piece holds at least one unit of each pass, with what it reads beyond that. */
-static void round_staging_up(rc_cl_plan *plan)
+/* What all steps together ask of the pieces: one holds at least a unit of each, with what that reads beyond
+ * itself; and an input that is read again stays on the device where it fits. */
+static void fit_staging(rc_cl_plan *plan)
 {
+    int readers[RC_INPUT_COUNT] = { 0 };
     for (size_t k = 0; k < plan->step_count; ++k) {
         const rc_cl_step *step = &plan->steps[k];
-        const int64_t read = step->unit_rows + step->before + step->after;
-        if (step->input != RC_NO_INPUT && plan->staging_rows[step->input] > 0 &&
-            plan->staging_rows[step->input] < read)
-            plan->staging_rows[step->input] = read;
-        if (step->gradient != RC_NO_INPUT && plan->gradient_rows[step->gradient] < step->unit_rows)
-            plan->gradient_rows[step->gradient] = step->unit_rows;
+        if (step->input != RC_NO_INPUT && plan->staging[step->input].rows > 0) {
+            const rc_view *view = &plan->spec->inputs[step->input];
+            rc_cl_staging *staging = &plan->staging[step->input];
+            const int64_t read = step->unit_rows + step->before + step->after;
+            const uint64_t packed =
+                (uint64_t)rc_view_rows(view) * (uint64_t)view->shape[2] * rc_element_bytes(view->element);
+            staging->rows = staging->rows < read ? read : staging->rows;
+            staging->keeps =
+                ++readers[step->input] > 1 && !staging->in_place && packed <= plan->context->staging_limit;
+        }
+        if (step->gradient != RC_NO_INPUT && plan->gradient_staging[step->gradient].rows > 0) {
+            rc_cl_staging *staging = &plan->gradient_staging[step->gradient];
+            staging->rows = staging->rows < step->unit_rows ? step->unit_rows : staging->rows;
+        }
     }
 }
 
@@ -74,7 +104,7 @@ static ratecl_status build_steps(rc_cl_plan *plan)
     RC_TRY(rc_cl_add_correlation(&b));
     RC_TRY(rc_cl_add_finish(&b));
     RC_TRY(rc_cl_add_gradients(&b));
-    round_staging_up(plan);
+    fit_staging(plan);
     return RATECL_OK;
 }
 
@@ -105,11 +135,13 @@ void rc_cl_plan_release(void *plan_state)
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (plan->inputs[k])
             clReleaseMemObject(plan->inputs[k]);
-        if (plan->staging[k])
-            clReleaseMemObject(plan->staging[k]);
-        if (plan->gradient_staging[k])
-            clReleaseMemObject(plan->gradient_staging[k]);
+        if (plan->copies[k])
+            clReleaseMemObject(plan->copies[k]);
+        rc_cl_staging_release(&plan->staging[k]);
+        rc_cl_staging_release(&plan->gradient_staging[k]);
     }
+    if (plan->transfers)
+        clReleaseCommandQueue(plan->transfers);
     for (size_t k = 0; k < plan->step_count; ++k)
         clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)
