@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A CPU's ceilings, from loops on all threads of OpenMP. */
+#include "ceilings.h"
+
+#include <math.h>
+#include <stdlib.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "loops.h"
+#include "support.h"
+#include "timing.h"
+
+enum { ARRAYS_USED = 3, RUNS = 12, DROPPED = 2 };
+
+typedef struct bench {
+    const loops *code;
+    float *x[ARRAYS_USED];
+    size_t count, part; /* floats in an array, and in a thread's part of it */
+    int threads;
+} bench;
+
+/* How a pass goes over its arrays. */
+typedef struct manner {
+    int streams;
+    size_t ahead;
+    bool non_temporal;
+} manner;
+
+static int thread_count(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+/* Numbers whose sums and products by a power of two are exact. */
+static float number(int which, size_t k)
+{
+    return (float)((k * 7 + (size_t)which) % 1021);
+}
+
+static bench new_bench(size_t bytes)
+{
+    bench made = { .code = choose_loops(), .threads = thread_count() };
+    const size_t blocks = bytes / sizeof(float) / LOOP_BLOCK / (size_t)made.threads;
+    made.part = (blocks ? blocks : 1) * LOOP_BLOCK;
+    made.count = made.part * (size_t)made.threads;
+    for (int a = 0; a < ARRAYS_USED; ++a) {
+        float *x = made.x[a] = new_array(made.count * sizeof(float));
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+        for (size_t k = 0; k < made.count; ++k)
+            x[k] = number(a, k);
+    }
+    return made;
+}
+
+/* A pass: what thread `thread` does, and whether the results are right. */
+typedef struct pass {
+    uint32_t (*run)(const bench *b, manner how, size_t first);
+    bool (*check)(const bench *b, uint32_t result);
+    double arrays; /* read and written */
+} pass;
+
+static const float SCALE = 0.5f;
+
+static uint32_t run_read(const bench *b, manner how, size_t first)
+{
+    return b->code->read((const uint32_t *)(const void *)(b->x[0] + first), b->part, how.streams, how.ahead);
+}
+
+static uint32_t run_write(const bench *b, manner how, size_t first)
+{
+    b->code->write(b->x[1] + first, SCALE, b->part, how.non_temporal);
+    return 0;
+}
+
+static uint32_t run_copy(const bench *b, manner how, size_t first)
+{
+    b->code->copy(b->x[1] + first, b->x[0] + first, b->part, how.non_temporal, how.ahead);
+    return 0;
+}
+
+static uint32_t run_triad(const bench *b, manner how, size_t first)
+{
+    b->code->triad(b->x[1] + first, b->x[0] + first, b->x[2] + first, SCALE, b->part, how.non_temporal,
+                   how.ahead);
+    return 0;
+}
+
+static bool check_read(const bench *b, uint32_t result)
+{
+    const uint32_t *words = (const uint32_t *)(const void *)b->x[0];
+    uint32_t sum = 0;
+    for (size_t k = 0; k < b->count; ++k)
+        sum += words[k];
+    return result == sum;
+}
+
+static bool check_write(const bench *b, uint32_t result)
+{
+    bool right = result == 0;
+    for (size_t k = 0; k < b->count; ++k)
+        right &= b->x[1][k] == SCALE;
+    return right;
+}
+
+static bool check_copy(const bench *b, uint32_t result)
+{
+    bool right = result == 0;
+    for (size_t k = 0; k < b->count; ++k)
+        right &= b->x[1][k] == b->x[0][k];
+    return right;
+}
+
+static bool check_triad(const bench *b, uint32_t result)
+{
+    bool right = result == 0;
+    for (size_t k = 0; k < b->count; ++k)
+        right &= b->x[1][k] == b->x[0][k] + SCALE * b->x[2][k];
+    return right;
+}
+
+static uint32_t run_on_threads(const bench *b, const pass *p, manner how)
+{
+    uint32_t result = 0;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(b->threads) schedule(static, 1) reduction(+ : result)
+#endif
+    for (int thread = 0; thread < b->threads; ++thread)
+        result += p->run(b, how, (size_t)thread * b->part);
+    return result;
+}
+
+/* Bytes a second of a pass, in the best run. */
+static double rate(const bench *b, const pass *p, manner how)
+{
+    stopwatch watch = new_stopwatch(RUNS, INFINITY);
+    for (int run = -DROPPED; run < RUNS; ++run) {
+        start_run(&watch);
+        const uint32_t result = run_on_threads(b, p, how);
+        if (run >= 0)
+            end_run(&watch);
+        else if (!p->check(b, result))
+            fail("ceilings", "a loop's result is wrong");
+    }
+    return p->arrays * (double)(b->count * sizeof(float)) / summary(&watch).minimum;
+}
+
+static void measure_memory(const bench *b, ceilings *found)
+{
+    static const pass read = { run_read, check_read, 1 }, write = { run_write, check_write, 1 },
+                      copy = { run_copy, check_copy, 2 }, triad = { run_triad, check_triad, 3 };
+    static const size_t distances[] = { 0, 64, 256, 1024 }; /* all divide a block */
+    for (size_t k = 0; k < sizeof distances / sizeof *distances; ++k) {
+        for (int streams = 1; streams <= 8; streams *= 2)
+            raise(&found->read, rate(b, &read, (manner){ streams, distances[k], false }));
+        for (int non_temporal = 0; non_temporal < 2; ++non_temporal) {
+            const manner how = { 1, distances[k], non_temporal };
+            raise(&found->copy, rate(b, &copy, how));
+            raise(&found->triad, rate(b, &triad, how));
+            if (k == 0)
+                raise(&found->write, rate(b, &write, how));
+        }
+    }
+}
+
+/* Operations a second of one run of so many rounds; x settles at term / (1 - factor) = 2. */
+static double multiply_add_rate(const bench *b, int64_t rounds)
+{
+    const int count = LOOP_ACCUMULATORS * b->code->lanes;
+    bool right = true;
+    const double start = seconds_now();
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(b->threads) schedule(static, 1) reduction(&& : right)
+#endif
+    for (int thread = 0; thread < b->threads; ++thread) {
+        float x[LOOP_ACCUMULATORS * 16] = { 0 };
+        b->code->multiply_add(x, 0.5f, 1, rounds);
+        for (int k = 0; k < count; ++k)
+            right = right && fabsf(x[k] - 2) < 1e-5f;
+    }
+    const double seconds = seconds_now() - start;
+    if (!right)
+        fail("ceilings", "a sum of products is wrong");
+    return 2.0 * count * b->threads * (double)rounds / seconds;
+}
+
+static double launch_time(const bench *b)
+{
+    enum { REGIONS = 100 };
+    double least = INFINITY;
+    for (int run = 0; run < RUNS; ++run) {
+        const double start = seconds_now();
+        for (int k = 0; k < REGIONS; ++k) {
+#ifdef _OPENMP
+#pragma omp parallel num_threads(b->threads)
+            __asm__ volatile("" ::: "memory");
+#else
+            (void)b;
+#endif
+        }
+        least = fmin(least, (seconds_now() - start) / REGIONS);
+    }
+    return least;
+}
+
+ceilings ceilings_of_loops(size_t bytes)
+{
+    enum { ROUNDS = 400000 };
+    ceilings found = { .launch = 0 };
+    bench b = new_bench(bytes);
+    measure_memory(&b, &found);
+    for (int run = 0; run < RUNS; ++run)
+        raise(&found.multiply_add, multiply_add_rate(&b, ROUNDS));
+    found.launch = launch_time(&b);
+    for (int a = 0; a < ARRAYS_USED; ++a)
+        free(b.x[a]);
+    return found;
+}
+
+ceilings join_ceilings(ceilings kernels, ceilings cpu)
+{
+    raise(&kernels.read, cpu.read);
+    raise(&kernels.write, cpu.write);
+    raise(&kernels.copy, cpu.copy);
+    raise(&kernels.triad, cpu.triad);
+    raise(&kernels.multiply_add, cpu.multiply_add);
+    return kernels;
+}
