@@ -89,20 +89,22 @@ INLINE void stage(local real *staged, global const element *states, long begin, 
             x = load(states, index, si);
         else if (d < depth && column < N)
             x = load_some(states, index, si, N - column);
-        VSTORE(x, staged + STAGED(d, c));
+        VSTORE(local, REAL, x, staged + STAGED(d, c));
     }
 }
 
 /* products[m][n] += sum_k left[k, m] right[k, n0 + n] over the staged steps [start, end); left's element k, m lies
- * at k * step + m * row. */
+ * at k * step + m * row. Meanwhile what lies at ahead + k * ahead_step is fetched. */
 INLINE void multiply(realv products[DOWN][ACROSS], local const real *left, const int step, const int row,
-                     local const real *right, int n0, int start, int end)
+                     local const real *right, int n0, int start, int end, global const element *ahead,
+                     long ahead_step)
 {
     for (int k = start; k < end; ++k) {
+        AHEAD(ahead + k * ahead_step);
         realv b[ACROSS];
 #pragma unroll
         for (int n = 0; n < ACROSS; ++n)
-            b[n] = VLOAD(right + STAGED(k, n0) + n * VECTOR);
+            b[n] = VLOAD(local, REAL, right + STAGED(k, n0) + n * VECTOR);
 #pragma unroll
         for (int m = 0; m < DOWN; ++m) {
             const realv a = (realv)left[k * step + m * row];
@@ -115,9 +117,26 @@ INLINE void multiply(realv products[DOWN][ACROSS], local const real *left, const
 
 INLINE void clear(realv products[DOWN][ACROSS])
 {
+#pragma unroll
     for (int m = 0; m < DOWN; ++m)
+#pragma unroll
         for (int n = 0; n < ACROSS; ++n)
             products[m][n] = (realv)0;
+}
+
+/* The sum of products[m][n] with the weights at u + m * padded + n * VECTOR, in short chains. */
+INLINE realv meet(realv products[DOWN][ACROSS], global const real *u, long padded)
+{
+    realv met[ACROSS], all = (realv)0;
+#pragma unroll
+    for (int n = 0; n < ACROSS; ++n) {
+        met[n] = (realv)0;
+#pragma unroll
+        for (int m = 0; m < DOWN; ++m)
+            met[n] = fma(products[m][n], VLOAD(global, REAL, u + m * padded + n * VECTOR), met[n]);
+        all += met[n];
+    }
+    return all;
 }
 
 /* Tile (i, j), i <= j, of number `pair` in the upper triangle of tiles x tiles, row by row. */
@@ -129,6 +148,13 @@ INLINE void find_tile(long pair, long tiles, long *i, long *j)
         ++*i;
     }
     *j = *i + pair;
+}
+
+/* Which column of the tiles i and j a part fetches for the next stage. */
+INLINE long ahead_column(int part, long i, long j)
+{
+    const int vectors = TILE / VECTOR, vector = part % (2 * vectors);
+    return vector < vectors ? i * TILE + vector * VECTOR : j * TILE + (vector - vectors) * VECTOR;
 }
 
 #if GRADIENT == 0
@@ -146,33 +172,32 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
     long i, j;
     find_tile(pair, tiles, &i, &j);
 
-    sum met = (sum)(0);
+    realv met = (realv)0, met_lost = (realv)0;
     for (long t = t0; t < t1; t += DEPTH) {
         const int depth = (int)min((long)DEPTH, t1 - t);
         const long begin = offset + unit / chunks * sb + t * st;
-        stage(left, states, begin, st, si, i * TILE, N, depth);
+        if (i != j)
+            stage(left, states, begin, st, si, i * TILE, N, depth);
         stage(right, states, begin, st, si, j * TILE, N, depth);
         BARRIER();
+        local const real *rows = i == j ? right : left;
         for (int part = lane; part < PARTS; part += LANES) {
             const int m0 = part / PARTS_ACROSS * DOWN, n0 = part % PARTS_ACROSS * WIDTH;
-            if (i == j && m0 > n0 + WIDTH - 1)
-                continue; /* below the diagonal */
+            if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
+                continue; /* below the diagonal, or past the last neuron */
             global const real *u = U + (i * TILE + m0) * padded + j * TILE + n0;
+            global const element *ahead = states + begin + DEPTH * st + ahead_column(part, i, j) * si;
             for (int start = 0; start < depth; start += RUN) {
-                realv products[DOWN][ACROSS], weighted = (realv)0;
+                realv products[DOWN][ACROSS];
                 clear(products);
-                multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0, start, min(start + RUN, depth));
-#pragma unroll
-                for (int m = 0; m < DOWN; ++m)
-#pragma unroll
-                    for (int n = 0; n < ACROSS; ++n)
-                        weighted = fma(products[m][n], VLOAD(u + m * padded + n * VECTOR), weighted);
-                met = sum_add(met, components_sum(weighted));
+                multiply(products, rows + STAGED(0, m0), PANEL, 1, right, n0, start, min(start + RUN, depth), ahead,
+                         st);
+                vector_add(&met, &met_lost, meet(products, u, padded));
             }
         }
         BARRIER();
     }
-    const sum all = group_sum(met, scratch);
+    const sum all = group_sum((sum)(components_sum(met), -components_sum(met_lost)), scratch);
     if (lane == 0)
         sums[unit * pairs + pair] = sum_value(all);
 }
@@ -192,7 +217,7 @@ INLINE void stage_rows(local real *staged, global const element *states, local c
             x = load(states, index, si);
         else if (begin[c] != LONG_MIN && d < depth)
             x = load_some(states, index, si, depth - d);
-        VSTORE(x, staged + c * LINE + d);
+        VSTORE(local, REAL, x, staged + c * LINE + d);
     }
 }
 
@@ -201,7 +226,7 @@ INLINE void stage_weights(local real *staged, global const real *U, long padded,
 {
     for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
         const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
-        VSTORE(VLOAD(U + (first + d) * padded + column + c), staged + STAGED(d, c));
+        VSTORE(local, REAL, VLOAD(global, REAL, U + (first + d) * padded + column + c), staged + STAGED(d, c));
     }
 }
 
@@ -261,7 +286,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
             for (int start = 0; start < depth; start += RUN) {
                 realv products[DOWN][ACROSS];
                 clear(products);
-                multiply(products, left + m0 * LINE, 1, LINE, right, n0, start, min(start + RUN, depth));
+                multiply(products, left + m0 * LINE, 1, LINE, right, n0, start, min(start + RUN, depth), states, 0);
                 for (int m = 0; m < DOWN; ++m) {
                     if (begin[m0 + m] == LONG_MIN)
                         break;
@@ -310,7 +335,7 @@ INLINE void stage_signed(local real *staged, global const element *states, local
             x = load(states, index, si) * factor[d];
         else if (d < depth && column < N)
             x = load_some(states, index, si, N - column) * factor[d];
-        VSTORE(x, staged + STAGED(d, c));
+        VSTORE(local, REAL, x, staged + STAGED(d, c));
     }
 }
 
@@ -366,18 +391,19 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
                 continue; /* below the diagonal */
             if (stage % STAGES == 0)
                 clear(products);
-            multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0, 0, depth);
+            multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0, 0, depth,
+                     states + begin[0] + DEPTH * st + ahead_column(part, i, j) * si, st);
             if (!ends)
                 continue;
             const bool fresh = unit < slots && stage < STAGES;
             for (int m = 0; m < DOWN; ++m)
                 for (int n = 0; n < ACROSS; ++n) {
                     global real *at = tile + PLACE(part, m, n);
-                    realv total = fresh ? (realv)0 : VLOAD(at);
-                    realv lost = fresh ? (realv)0 : VLOAD(at + TILE * TILE);
+                    realv total = fresh ? (realv)0 : VLOAD(global, REAL, at);
+                    realv lost = fresh ? (realv)0 : VLOAD(global, REAL, at + TILE * TILE);
                     vector_add(&total, &lost, products[m][n]);
-                    VSTORE(total, at);
-                    VSTORE(lost, at + TILE * TILE);
+                    VSTORE(global, REAL, total, at);
+                    VSTORE(global, REAL, lost, at + TILE * TILE);
                 }
         }
         BARRIER();

@@ -41,74 +41,55 @@
 
 #define TILE (LANES * VECTORS * VECTOR)
 
-/* What the rows of a step have in common: memory indices, time steps, and numbers per row. */
-typedef struct row_data {
-    long begin[STEP], time[STEP], begin_output[STEP];
-#if ENTROPIES
-    real centre[ENTROPIES][STEP], inverse[ENTROPIES][STEP];
-#endif
-#if PRODUCT
-    real sign[STEP];
-#endif
-} row_data;
-
 /* What all rows have in common. */
 typedef struct whole {
     global const element *states;
     global const real *statistics, *lines, *factors, *epsilons, *product;
-    global const long *taus;
     global output *gradient;
-    long st, si, output_si, T, N;
+    long st, si, output_st, output_si, N;
     int exponent;
 } whole;
+
+/* Some rows of one batch that alike have rows tau steps later and earlier, or alike have none. */
+typedef struct row_set {
+    long begin, begin_output, row;
+#if LAGS
+    long later[LAGS], earlier[LAGS]; /* from a row to those, or to itself where there are none */
+#endif
+#if ENTROPIES
+    real centre[ENTROPIES][STEP], slope[ENTROPIES][STEP], inverse[ENTROPIES][STEP];
+#endif
+#if PRODUCT
+    real sign[STEP];
+#endif
+} row_set;
 
 INLINE realv load_states(const whole *all, long index, long some, const bool tail)
 {
     return tail ? load_some(all->states, index, all->si, some) : load(all->states, index, all->si);
 }
 
-#if LAGS
-/* The differences from the states tau steps later and earlier, where these exist. */
-INLINE realv lag_part(const whole *all, realv x, long index, long time, long some, const bool tail)
-{
-    realv g = (realv)0;
-    for (int l = 0; l < LAGS; ++l) {
-        const long tau = all->taus[l];
-        realv differences = (realv)0;
-        if (time + tau < all->T)
-            differences += x - load_states(all, index + tau * all->st, some, tail);
-        if (time >= tau)
-            differences += x - load_states(all, index - tau * all->st, some, tail);
-        g = fma(differences, (realv)all->factors[l], g);
-    }
-    return g;
-}
-#endif
-
 #if ENTROPIES
 /* eps = 0: dH/dS = (A/Z - log S)/Z; else (h - sum p h)/(Z + eps) with h = -log(p + eps) - p/(p + eps). */
-INLINE realv entropy_part(const whole *all, realv x, const row_data *rows, const int r)
+INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const int r, realv g)
 {
-    realv g = (realv)0;
     for (int e = 0; e < ENTROPIES; ++e) {
-        const real inverse = rows->inverse[e][r], factor = all->factors[LAGS + e] * inverse;
         if (ZERO_FIRST && e == 0) {
-            const realv h = rows->centre[e][r] - logarithm(x, all->exponent);
-            g += select(h * factor, (realv)0, x == (realv)0);
+            const realv h = set->centre[e][r] - logarithm(x, all->exponent);
+            g = x == (realv)0 ? g : fma(h, (realv)set->slope[e][r], g);
         } else {
             const real eps = all->epsilons[e];
-            const realv p = x * inverse;
-            g -= (logarithm(p + eps, 0) + p / (p + eps) + rows->centre[e][r]) * factor;
+            const realv p = x * set->inverse[e][r];
+            g -= (logarithm(p + eps, 0) + p / (p + eps) + set->centre[e][r]) * set->slope[e][r];
         }
     }
     return g;
 }
 #endif
 
-/* The gradient of `count` rows in the VECTOR neurons from `column` on, of which `some` exist: fewer than VECTOR
- * if `tail`. The arguments `count` and `tail` are constants wherever this is called. */
-INLINE void give(const whole *all, const row_data *rows, const int count, const bool tail, long row, long column,
-                 long some)
+/* The gradient of the rows in the VECTOR neurons from `column` on, of which `some` exist: fewer than VECTOR if
+ * `tail`. The arguments `rows` and `tail` are constants wherever this is called. */
+INLINE void give(const whole *all, const row_set *set, const int rows, const bool tail, long column, long some)
 {
     const long N = all->N;
     const realv offset = load_reals(all->lines, column, some);
@@ -117,64 +98,106 @@ INLINE void give(const whole *all, const row_data *rows, const int count, const 
     const realv mean = load_reals(all->statistics, column, some);
     const realv mean_low = load_reals(all->statistics, N + column, some);
 #endif
-    for (int r = 0; r < count; ++r) {
-        realv g = offset;
+    realv g[STEP];
+#pragma unroll
+    for (int r = 0; r < rows; ++r) {
+        g[r] = offset;
 #if READS
-        const long index = rows->begin[r] + column * all->si;
+        const long index = set->begin + column * all->si + r * all->st;
+        if (rows > 1)
+            AHEAD(all->states + index + STEP * all->st);
         const realv x = load_states(all, index, some, tail);
 #endif
 #if SLOPES
-        g = fma((x - mean) - mean_low, slope, g);
-#endif
-#if LAGS
-        g += lag_part(all, x, index, rows->time[r], some, tail);
+        g[r] = fma((x - mean) - mean_low, slope, g[r]);
 #endif
 #if ENTROPIES
-        g += entropy_part(all, x, rows, r);
+        g[r] = entropy_part(all, set, x, r, g[r]);
 #endif
 #if PRODUCT
-        g = fma(load_reals(all->product, (row + r) * N + column, some), (realv)rows->sign[r], g);
+        g[r] = fma(load_reals(all->product, (set->row + r) * N + column, some), (realv)set->sign[r], g[r]);
 #endif
-        store(all->gradient, rows->begin_output[r] + column * all->output_si, all->output_si, some, g);
     }
+#if LAGS
+    for (int l = 0; l < LAGS; ++l) {
+        if (!set->later[l] && !set->earlier[l])
+            continue;
+#pragma unroll
+        for (int r = 0; r < rows; ++r) {
+            const long index = set->begin + column * all->si + r * all->st;
+            const realv x = load_states(all, index, some, tail);
+            const realv later = x - load_states(all, index + set->later[l], some, tail);
+            const realv earlier = x - load_states(all, index + set->earlier[l], some, tail);
+            g[r] = fma(later + earlier, (realv)all->factors[l], g[r]);
+        }
+    }
+#endif
+    /* After all loads: a processor may take a load for one of what was just stored a multiple of 4 KiB away. */
+#pragma unroll
+    for (int r = 0; r < rows; ++r)
+        store(all->gradient, set->begin_output + column * all->output_si + r * all->output_st, all->output_si, some, g[r]);
 }
 
-/* row_factors: (ENTROPIES, 2, R); sums from batches on: (B), each batch's energy; row_energies: (R). */
+/* Where what belongs to rows lies. row_factors: (ENTROPIES, 2, R); sums from batches on: (B), each batch's energy;
+ * row_energies: (R). */
 typedef struct row_inputs {
     global const real *row_factors, *sums, *row_energies;
-    long batches, offset, sb, output_offset, output_sb, output_st, R;
+    global const long *taus;
+    long batches, offset, sb, output_offset, output_sb, T, R;
 } row_inputs;
 
-/* The `count` rows from `row` on, in all of the lane's neurons. */
-INLINE void give_rows(const whole *all, const row_inputs *in, const int count, long row, long first_column)
+/* The `rows` rows from `row` on. */
+INLINE void find_set(row_set *set, const whole *all, const row_inputs *in, int rows, long row)
 {
-    row_data rows;
-    find_rows(rows.begin, rows.time, count, row, all->T, in->offset, in->sb, all->st);
-    find_rows(rows.begin_output, rows.time, count, row, all->T, in->output_offset, in->output_sb, in->output_st);
-    for (int r = 0; r < count; ++r) {
+    const long T = in->T, R = in->R;
+    set->row = row;
+    set->begin = row_begin(row, T, in->offset, in->sb, all->st);
+    set->begin_output = row_begin(row, T, in->output_offset, in->output_sb, all->output_st);
+#if LAGS
+    for (int l = 0; l < LAGS; ++l) {
+        const long tau = in->taus[l], t = row % T;
+        set->later[l] = t + tau < T ? tau * all->st : 0;
+        set->earlier[l] = t >= tau ? -tau * all->st : 0;
+    }
+#endif
+    for (int r = 0; r < rows; ++r) {
 #if ENTROPIES
         for (int e = 0; e < ENTROPIES; ++e) {
-            rows.centre[e][r] = in->row_factors[2 * e * in->R + row + r];
-            rows.inverse[e][r] = in->row_factors[(2 * e + 1) * in->R + row + r];
+            set->centre[e][r] = in->row_factors[2 * e * R + row + r];
+            set->inverse[e][r] = in->row_factors[(2 * e + 1) * R + row + r];
+            set->slope[e][r] = all->factors[LAGS + e] * set->inverse[e][r];
         }
 #endif
 #if PRODUCT
-        rows.sign[r] = 0;
+        set->sign[r] = 0;
 #endif
 #if PRODUCT & 1
-        rows.sign[r] += all->factors[LAGS + ENTROPIES] * sign(in->sums[in->batches + (row + r) / all->T]);
+        set->sign[r] += all->factors[LAGS + ENTROPIES] * sign(in->sums[in->batches + row / T]);
 #endif
 #if PRODUCT & 2
-        rows.sign[r] += all->factors[LAGS + ENTROPIES + 1] * sign(in->row_energies[row + r]);
+        set->sign[r] += all->factors[LAGS + ENTROPIES + 1] * sign(in->row_energies[row + r]);
 #endif
     }
+}
+
+/* The rows, in all of the lane's neurons. */
+INLINE void give_rows(const whole *all, const row_set *set, const int rows, long first_column)
+{
     for (int v = 0; v < VECTORS; ++v) {
         const long column = first_column + (v * LANES + get_local_id(0)) * VECTOR;
-        if (column + VECTOR <= all->N)
-            give(all, &rows, count, false, row, column, VECTOR);
-        else if (column < all->N)
-            give(all, &rows, count, true, row, column, all->N - column);
+        if (column + VECTOR > all->N)
+            break;
+        give(all, set, rows, false, column, VECTOR);
     }
+}
+
+/* How many of the `most` rows from time step t on can be taken at once: STEP or 1. */
+INLINE int rows_alike(long t, long most, long T, global const long *taus)
+{
+    bool alike = most >= STEP && t + STEP <= T;
+    for (int l = 0; l < LAGS; ++l)
+        alike = alike && (t + STEP + taus[l] <= T || t + taus[l] >= T) && (t >= taus[l] || t + STEP <= taus[l]);
+    return alike ? STEP : 1;
 }
 
 /* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); exponents: (blocks);
@@ -188,18 +211,28 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const int *restrict exponents, global const real *restrict product, long batches,
          global const real *restrict sums, global const real *restrict row_energies)
 {
-    const long tiles = (N + TILE - 1) / TILE;
-    const long block = first_block + get_group_id(0) / tiles, first_column = get_group_id(0) % tiles * TILE;
+    const long tiles = (N + TILE - 1) / TILE, blocks = get_num_groups(0) / tiles;
+    /* Backwards: what the sweep read last may still be in a cache. */
+    const long block = first_block + blocks - 1 - get_group_id(0) / tiles, first_column = get_group_id(0) % tiles * TILE;
     const long first_row = block * block_rows, end = min(first_row + block_rows, R);
-    const whole all = { states, statistics, lines, factors, epsilons, product, taus, gradients, st, si, output_si, T, N,
-                        ENTROPIES && ZERO_FIRST ? exponents[block] : 0 };
-    const row_inputs in = { row_factors, sums, row_energies, batches, offset, sb, output_offset, output_sb, output_st,
-                            R };
-    long row = first_row;
-    for (; row + STEP <= end; row += STEP)
-        give_rows(&all, &in, STEP, row, first_column);
-#if STEP > 1
-    for (; row < end; ++row)
-        give_rows(&all, &in, 1, row, first_column);
-#endif
+    const whole all = { states, statistics, lines, factors, epsilons, product, gradients, st, si, output_st, output_si,
+                        N, ENTROPIES && ZERO_FIRST ? exponents[block] : 0 };
+    const row_inputs in = { row_factors, sums, row_energies, taus, batches, offset, sb, output_offset, output_sb, T, R };
+    const long tail_column = N - N % VECTOR;
+    const bool tail = tail_column < N && tail_column >= first_column && tail_column < first_column + TILE &&
+                      (tail_column - first_column) / VECTOR % LANES == get_local_id(0);
+    row_set set;
+    for (long row = first_row; row < end;) {
+        const int count = rows_alike(row % T, end - row, T, taus);
+        find_set(&set, &all, &in, count, row);
+        if (count == STEP)
+            give_rows(&all, &set, STEP, first_column);
+        else
+            give_rows(&all, &set, 1, first_column);
+        for (int r = 0; tail && r < count; ++r) {
+            find_set(&set, &all, &in, 1, row + r);
+            give(&all, &set, 1, true, tail_column, N - tail_column);
+        }
+        row += count;
+    }
 }

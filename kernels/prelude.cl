@@ -7,9 +7,11 @@
  *   CONTIGUOUS  1 where neighbouring neurons are neighbours in memory
  *   VECTOR      2, 4, 8 or 16 neurons that a lane takes at once
  *   LANES       lanes of a group
+ *   FETCH       1 where a cache is told what will be read
  * and for kernels that write a gradient
  *   OUTPUT      0 f32, 1 f64: the type of the array that is written
- *   OUTPUT_CONTIGUOUS, ACCUMULATE */
+ *   OUTPUT_CONTIGUOUS, ACCUMULATE
+ *   STREAM      1 where what is written is too large for a cache */
 #ifndef PRECISION
 #define PRECISION 32
 #endif
@@ -33,6 +35,28 @@
 #endif
 #ifndef ACCUMULATE
 #define ACCUMULATE 0
+#endif
+
+#ifndef STREAM
+#define STREAM 0
+#endif
+/* Ordinary stores read a cache line before they write it. */
+#if STREAM && defined(__has_builtin)
+#if __has_builtin(__builtin_nontemporal_store)
+#define STREAMS 1
+#endif
+#endif
+
+#ifndef FETCH
+#define FETCH 0
+#endif
+#if FETCH && defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2) /* into the second level */
+#endif
+#endif
+#ifndef AHEAD
+#define AHEAD(p)
 #endif
 
 /* A lone lane has nobody to wait for. */
@@ -68,22 +92,33 @@ typedef REAL real;
 typedef PASTE(REAL, VECTOR) realv;
 typedef PASTE(INTEGER, VECTOR) integerv;
 #define CONVERT(x) PASTE(PASTE(convert_, REAL), VECTOR)(x)
-#define VLOAD(p) PASTE(vload, VECTOR)(0, p)
-#define VSTORE(x, p) PASTE(vstore, VECTOR)(x, 0, p)
+/* VECTOR neighbours of a type from p on, in global or local memory. Clang takes vloadN apart where it inlines it, so
+ * that it reads two at a time. */
+#ifdef __clang__
+#define NEIGHBOURS(type) typedef PASTE(type, VECTOR) __attribute__((aligned(sizeof(type)))) PASTE(type, _neighbours)
+#define VLOAD(space, type, p) (*(space const PASTE(type, _neighbours) *)(p))
+#define VSTORE(space, type, x, p) (*(space PASTE(type, _neighbours) *)(p) = (x))
+#else
+#define NEIGHBOURS(type)
+#define VLOAD(space, type, p) PASTE(vload, VECTOR)(0, p)
+#define VSTORE(space, type, x, p) PASTE(vstore, VECTOR)(x, 0, p)
+#endif
+NEIGHBOURS(REAL);
 #define AS_INTEGER(x) PASTE(PASTE(as_, INTEGER), VECTOR)(x)
 #define AS_REAL(x) PASTE(PASTE(as_, REAL), VECTOR)(x)
 
 /* ---- Elements of the array that is read ---- */
 
 #if ELEMENT == 0
-typedef float element;
+#define ELEMENT_TYPE float
 #elif ELEMENT == 1
-typedef double element;
+#define ELEMENT_TYPE double
 #elif ELEMENT == 2
-typedef half element;
+#define ELEMENT_TYPE half
 #else
-typedef uchar element;
+#define ELEMENT_TYPE uchar
 #endif
+typedef ELEMENT_TYPE element;
 
 /* EACH(f) is f(0), ..., f(VECTOR - 1): the components of a vector. Written out, since drivers were seen to lose
  * vectors that are put together in a private array. */
@@ -100,7 +135,10 @@ typedef uchar element;
 INLINE realv load_neighbours(global const element *p) { return EACH(NEIGHBOUR); }
 #else
 #define LOAD_ONE(p) ((real)*(p))
-INLINE realv load_neighbours(global const element *p) { return CONVERT(VLOAD(p)); }
+#if ELEMENT != (PRECISION == 64)
+NEIGHBOURS(ELEMENT_TYPE);
+#endif
+INLINE realv load_neighbours(global const element *p) { return CONVERT(VLOAD(global, ELEMENT_TYPE, p)); }
 #endif
 
 /* The `count` neurons from memory index `index` on, `stride` apart, and zeros beyond them. */
@@ -124,7 +162,7 @@ INLINE realv load(global const element *memory, long index, long stride)
 #define REAL_OF_SOME(k) ((k) < count ? memory[index + (k)] : (real)0)
 INLINE realv load_reals(global const real *memory, long index, long count)
 {
-    return count >= VECTOR ? VLOAD(memory + index) : EACH(REAL_OF_SOME);
+    return count >= VECTOR ? VLOAD(global, REAL, memory + index) : EACH(REAL_OF_SOME);
 }
 
 /* COMPONENTS(DO) is DO(0, 0) ... DO(VECTOR - 1, ...): statements with a component's number and its name after s. */
@@ -138,7 +176,7 @@ INLINE realv load_reals(global const real *memory, long index, long count)
 INLINE void store_reals(global real *memory, long index, long count, realv x)
 {
     if (count >= VECTOR) {
-        VSTORE(x, memory + index);
+        VSTORE(global, REAL, x, memory + index);
         return;
     }
 #define PUT(k, name) \
@@ -175,6 +213,9 @@ INLINE void find_rows(long *begin, long *time, const int rows, long row, long T,
 #endif
 typedef OUTPUT_TYPE output;
 typedef PASTE(OUTPUT_TYPE, VECTOR) outputv;
+#if OUTPUT != (PRECISION == 64) && OUTPUT != ELEMENT
+NEIGHBOURS(OUTPUT_TYPE);
+#endif
 #define CONVERT_OUTPUT(x) PASTE(PASTE(convert_, OUTPUT_TYPE), VECTOR)(x)
 
 /* Give the first `count` components to the neurons from index `index` on. */
@@ -184,9 +225,16 @@ INLINE void store(global output *memory, long index, long stride, long count, re
     if (count >= VECTOR) {
         outputv y = CONVERT_OUTPUT(x);
 #if ACCUMULATE
-        y += VLOAD(memory + index);
+        y += VLOAD(global, OUTPUT_TYPE, memory + index);
 #endif
-        VSTORE(y, memory + index);
+#ifdef STREAMS
+        global outputv *to = (global outputv *)(memory + index);
+        if ((size_t)to % sizeof *to == 0) {
+            __builtin_nontemporal_store(y, to);
+            return;
+        }
+#endif
+        VSTORE(global, OUTPUT_TYPE, y, memory + index);
         return;
     }
 #endif
@@ -209,14 +257,13 @@ INLINE void store(global output *memory, long index, long stride, long count, re
  * Of numbers > 0, subnormal ones too; finite for 0 and below, so that 0 log 0 is 0. Devices' own were seen to be slow
  * (f32) or far from right (f64). x = 2^e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. */
 #if PRECISION == 32
-/* log(1 + f) = f + f^2 P(f) with the minimax P of degree 6: off by 3.7e-8 at most. */
-INLINE realv logarithm(realv x, int e0)
+/* Of a normal x, with a subnormal one's error of up to 16 elsewhere. log(1 + f) = f + f^2 P(f) with the minimax P of
+ * degree 6: off by 3.7e-8 at most. */
+INLINE realv logarithm_of_normal(realv x, int e0)
 {
-    const integerv tiny = x < 1.17549435e-38f;
-    const integerv bits = AS_INTEGER(select(x, x * 8388608.0f, tiny));
-    const integerv exponent = (bits - 0x3f3504f3) >> 23;
-    const realv f = AS_REAL(bits - (exponent << 23)) - 1.0f;
-    const realv e = CONVERT(exponent - e0) - select((realv)0.0f, (realv)23.0f, tiny);
+    const integerv bits = AS_INTEGER(x) - 0x3f3504f3;
+    const realv e = CONVERT((bits >> 23) - e0);
+    const realv f = AS_REAL((bits & 0x7fffff) + 0x3f3504f3) - 1.0f;
     realv p = (realv)-1.00346170e-1f;
     p = fma(p, f, (realv)1.63356423e-1f);
     p = fma(p, f, (realv)-1.73259944e-1f);
@@ -226,6 +273,12 @@ INLINE realv logarithm(realv x, int e0)
     p = fma(p, f, (realv)-5.00005841e-1f);
     p = fma(f * f, p, f);
     return fma(e, (realv)0.693147181f, p);
+}
+INLINE realv logarithm(realv x, int e0)
+{
+    const integerv tiny = x < 1.17549435e-38f;
+    const realv y = logarithm_of_normal(tiny ? x * 8388608.0f : x, e0);
+    return tiny ? y - 15.9423851528787421f : y;
 }
 #else
 /* FreeBSD's form, with log 2 in two parts, the first of few bits, so that e times it is exact: log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f). */
@@ -247,6 +300,7 @@ INLINE realv logarithm(realv x, int e0)
     const realv low = fma(s, half_square + p * z, e * 1.90821492927058770002e-10);
     return e * 6.93147180369123816490e-01 - ((half_square - low) - f);
 }
+#define logarithm_of_normal logarithm
 #endif
 
 /* ---- Sums ---- */

@@ -51,100 +51,130 @@ typedef struct lane_sums {
 #endif
 #if LAGS
     realv lag[LAGS], lag_lost[LAGS];
-    long tau[LAGS];
 #endif
+    realv least;
     int exponent;
 } lane_sums;
 
-/* The `rows` rows that begin at `begin`, in the VECTOR neurons from `column` on, of which `some` exist: fewer
- * than VECTOR if `tail`. The arguments `rows` and `tail` are constants wherever this is called. */
-INLINE void take(lane_sums *sums, realv *z, realv *a, realv *least, const int v, const int rows, const bool tail,
-                 global const element *states, const long *begin, const long *time, long column, long some,
-                 long si, long st, long T, const real *z_inverse, real eps)
+/* Some rows of one batch, `st` apart, that alike have a row tau steps later or alike have none. */
+typedef struct row_set {
+    global const element *first;
+    long st, si;
+#if LAGS
+    long lag[LAGS]; /* from a row to that one; 0: there is none */
+#endif
+    real z_inverse[STEP], eps;
+} row_set;
+
+INLINE realv load_states(global const element *p, long si, long some, const bool tail)
 {
-    realv x[STEP];
-    for (int r = 0; r < rows; ++r) {
-        const long index = begin[r] + column * si;
-        x[r] = tail ? load_some(states, index, si, some) : load(states, index, si);
-    }
+    return tail ? load_some(p, 0, si, some) : load(p, 0, si);
+}
+
+/* The rows, in the VECTOR neurons from `column` on, of which `some` exist: fewer than VECTOR if `tail`. The arguments
+ * `rows` and `tail` are constants wherever this is called: all that belongs to one row stays in registers. */
+INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int rows, const bool tail,
+                 const row_set *set, long column, long some)
+{
+    global const element *first = set->first + column * set->si;
+    const long st = set->st, si = set->si;
 #if MOMENTS
+    const realv shift = sums->shift[v];
     realv total = (realv)0, squares = (realv)0;
+#endif
+#pragma unroll
     for (int r = 0; r < rows; ++r) {
-        const realv d = x[r] - sums->shift[v];
+        if (rows > 1)
+            AHEAD(first + (r + STEP) * st);
+        const realv x = load_states(first + r * st, si, some, tail);
+#if MOMENTS
+        const realv d = x - shift;
         total += d;
         squares = fma(d, d, squares);
+#endif
+#if SUMS
+        z[r] += x;
+#endif
+#if ENTROPY == 1
+        a[r] = fma(x, rows == 1 ? logarithm(x, sums->exponent) : logarithm_of_normal(x, sums->exponent), a[r]);
+        sums->least = x < sums->least ? x : sums->least;
+#elif ENTROPY == 2
+        const realv p = x * set->z_inverse[r];
+        a[r] += select(p * logarithm(p + set->eps, 0), (realv)NAN, x < (realv)0);
+#if GRADIENT
+        z[r] += p * p / (p + set->eps);
+#endif
+#endif
     }
+#if MOMENTS
     vector_add(&sums->total[v], &sums->total_lost[v], total);
     vector_add(&sums->squares[v], &sums->squares_lost[v], squares);
 #endif
-#if SUMS
-    for (int r = 0; r < rows; ++r)
-        z[r] += x[r];
-#endif
-#if ENTROPY == 1
-    for (int r = 0; r < rows; ++r)
-        a[r] = fma(x[r], logarithm(x[r], sums->exponent), a[r]);
-    for (int r = 0; r < rows; ++r)
-        *least = select(*least, x[r], x[r] < *least);
-#elif ENTROPY == 2
-    for (int r = 0; r < rows; ++r) {
-        const realv p = x[r] * z_inverse[r];
-        a[r] += select(p * logarithm(p + eps, 0), (realv)NAN, x[r] < (realv)0);
-#if GRADIENT
-        z[r] += p * p / (p + eps);
-#endif
-    }
-#endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
+        if (set->lag[l] == 0)
+            continue;
+        global const element *later = first + set->lag[l];
         realv squared = (realv)0;
-        for (int r = 0; r < rows; ++r)
-            if (time[r] + sums->tau[l] < T) {
-                const long index = begin[r] + sums->tau[l] * st + column * si;
-                const realv d = x[r] - (tail ? load_some(states, index, si, some) : load(states, index, si));
-                squared = fma(d, d, squared);
-            }
+#pragma unroll
+        for (int r = 0; r < rows; ++r) {
+            const realv d = load_states(first + r * st, si, some, tail) - load_states(later + r * st, si, some, tail);
+            squared = fma(d, d, squared);
+        }
         vector_add(&sums->lag[l], &sums->lag_lost[l], squared);
     }
 #endif
 }
 
-/* The `rows` rows from `row` on, in all of the lane's neurons. */
-INLINE void take_rows(lane_sums *sums, const int rows, global const element *states, long row, long first_column,
-                      long offset, long sb, long st, long si, long T, long N,
-                      global const real *row_z, real eps, local real *scratch, global real *row_sums, long R)
+/* Leave a lane's part of the sums over row r of the step in local memory, or add it to what is there. A negative
+ * state makes the value NaN, through whichever row. */
+INLINE void leave(local real *scratch, int r, realv z, realv a, realv least, bool more)
 {
-    const int lane = get_local_id(0);
-    long begin[STEP], time[STEP];
-    real z_inverse[STEP];
-    realv z[STEP], a[STEP], least = (realv)0;
-    find_rows(begin, time, rows, row, T, offset, sb, st);
-    for (int r = 0; r < rows; ++r) {
+    local real *at = scratch + r * (LANES + 1) + get_local_id(0), *at_a = at + STEP * (LANES + 1);
+    *at = (more ? *at : 0) + components_sum(z);
+    *at_a = (more ? *at_a : 0) + (any(least < (realv)0) ? (real)NAN : components_sum(a));
+}
+
+/* The rows, in all vectors of neurons of the lane that are whole. */
+INLINE void take_whole(lane_sums *sums, const int rows, const row_set *set, long column, int whole,
+                       local real *scratch)
+{
+    realv z[STEP], a[STEP];
+#pragma unroll
+    for (int r = 0; r < rows; ++r)
         z[r] = a[r] = (realv)0;
-#if ENTROPY == 2
-        z_inverse[r] = 1 / (row_z[row + r] + eps);
-#endif
-    }
-    for (int v = 0; v < VECTORS; ++v) {
-        const long column = first_column + (v * LANES + lane) * VECTOR;
-        if (column + VECTOR <= N)
-            take(sums, z, a, &least, v, rows, false, states, begin, time, column, VECTOR, si, st, T, z_inverse, eps);
-        else if (column < N)
-            take(sums, z, a, &least, v, rows, true, states, begin, time, column, N - column, si, st, T, z_inverse,
-                 eps);
-    }
-#if ENTROPY == 1
-    /* A negative state makes the value NaN, through whichever row. */
-    if (any(least < (realv)0))
-        a[0] = (realv)NAN;
-#endif
+    for (int v = 0; v < whole; ++v)
+        take(sums, z, a, v, rows, false, set, column + v * (LANES * VECTOR), VECTOR);
 #if ROWS_WANTED
+#pragma unroll
+    for (int r = 0; r < rows; ++r)
+        leave(scratch, r, z[r], a[r], sums->least, false);
+#endif
+}
+
+/* The rows, in the lane's last vector of neurons, of which only `some` exist. */
+INLINE void take_tail(lane_sums *sums, int rows, const row_set *set, long column, int v, long some,
+                      local real *scratch)
+{
+    row_set one = *set;
     for (int r = 0; r < rows; ++r) {
-        scratch[r * (LANES + 1) + lane] = components_sum(z[r]);
-        scratch[(STEP + r) * (LANES + 1) + lane] = components_sum(a[r]);
+        realv z = (realv)0, a = (realv)0;
+#if ENTROPY == 2
+        one.z_inverse[0] = set->z_inverse[r];
+#endif
+        take(sums, &z, &a, v, 1, true, &one, column, some);
+        one.first += set->st;
+#if ROWS_WANTED
+        leave(scratch, r, z, a, sums->least, true);
+#endif
     }
+}
+
+/* The group's sums over the step's rows. */
+INLINE void give_rows(local const real *scratch, int rows, long row, global real *row_sums, long R)
+{
     BARRIER();
-    for (int k = lane; k < 2 * rows; k += LANES) {
+    for (int k = get_local_id(0); k < 2 * rows; k += LANES) {
         const int r = k % rows, which = k / rows;
         local const real *line = scratch + (which * STEP + r) * (LANES + 1);
         real total = line[0];
@@ -153,7 +183,16 @@ INLINE void take_rows(lane_sums *sums, const int rows, global const element *sta
         row_sums[which * R + row + r] = total;
     }
     BARRIER();
-#endif
+}
+
+/* How many of the `most` rows from time step t on can be taken at once: STEP, or 1, and that where subnormal numbers
+ * are more than rounding. */
+INLINE int rows_alike(long t, long most, long T, global const long *taus, int exponent)
+{
+    bool alike = most >= STEP && t + STEP <= T && exponent > -80;
+    for (int l = 0; l < LAGS; ++l)
+        alike = alike && (t + STEP + taus[l] <= T || t + taus[l] >= T);
+    return alike ? STEP : 1;
 }
 
 /* The exponent of the mean magnitude of the shifts; 0 where there is none. */
@@ -184,6 +223,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     global real *tile_rows = row_sums + tile * 2 * R;
 
     lane_sums sums;
+    sums.least = (realv)0;
     sums.exponent = 0;
 #if MOMENTS
     const long begin_0 = row_begin(first_row, T, offset, sb, st);
@@ -207,20 +247,36 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
         sums.lag[l] = sums.lag_lost[l] = (realv)0;
-        sums.tau[l] = taus[l];
     }
 #endif
 
-    long row = first_row;
-    for (; row + STEP <= first_row + rows; row += STEP)
-        take_rows(&sums, STEP, states, row, first_column, offset, sb, st, si, T, N, row_z, eps, scratch,
-                  tile_rows, R);
-#if STEP > 1
-    for (; row < first_row + rows; ++row)
-        take_rows(&sums, 1, states, row, first_column, offset, sb, st, si, T, N, row_z, eps, scratch,
-                  tile_rows, R);
+    const long column = first_column + lane * VECTOR;
+    const int whole = (int)max(min((N - column + (LANES - 1) * VECTOR) / (LANES * VECTOR), (long)VECTORS), 0L);
+    const long tail_column = column + whole * (LANES * VECTOR);
+    const bool tail = whole < VECTORS && tail_column < N;
+    for (long row = first_row; row < first_row + rows;) {
+        const long t = row % T;
+        const int count = rows_alike(t, first_row + rows - row, T, taus, sums.exponent);
+        row_set set = { .first = states + row_begin(row, T, offset, sb, st), .st = st, .si = si, .eps = eps };
+#if LAGS
+        for (int l = 0; l < LAGS; ++l)
+            set.lag[l] = t + taus[l] < T ? taus[l] * st : 0;
 #endif
-
+#if ENTROPY == 2
+        for (int r = 0; r < count; ++r)
+            set.z_inverse[r] = 1 / (row_z[row + r] + eps);
+#endif
+        if (count == STEP)
+            take_whole(&sums, STEP, &set, column, whole, scratch);
+        else
+            take_whole(&sums, 1, &set, column, whole, scratch);
+        if (tail)
+            take_tail(&sums, count, &set, tail_column, whole, N - tail_column, scratch);
+#if ROWS_WANTED
+        give_rows(scratch, count, row, tile_rows, R);
+#endif
+        row += count;
+    }
 #if MOMENTS
     for (int v = 0; v < VECTORS; ++v) {
         const long column = first_column + (v * LANES + lane) * VECTOR;

@@ -23,9 +23,10 @@ static void correlation_options(const rc_cl_builder *b, int input, variant which
     const int used =
         snprintf(options, OPTION_BYTES,
                  "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DTILE=%d "
-                 "-DACROSS=%d -DDOWN=%d -DDEPTH=%d -DPANEL=%d -DGRADIENT=%d",
+                 "-DACROSS=%d -DDOWN=%d -DDEPTH=%d -DPANEL=%d -DGRADIENT=%d -DFETCH=%d",
                  rc_precision_bits(b->spec), (int)view->element, rc_is_contiguous(view), t->tile_lanes,
-                 t->tile_vector, t->tile, t->across, t->down, t->depth, t->panel, (int)which);
+                 t->tile_vector, t->tile, t->across, t->down, t->depth, t->panel, (int)which,
+                 b->plan->context->limits.kind == RATECL_DEVICE_CPU);
     if (which == OF_WEIGHTS)
         snprintf(options + used, (size_t)(OPTION_BYTES - used), " -DSIGNS=%d -DOUTPUT=%d -DACCUMULATE=%d",
                  rc_hebbian_signs(b->spec), gradient->view.element == RATECL_F64, gradient->accumulate);

@@ -8,6 +8,8 @@
 /* The first arguments of coefficients are set by each evaluation. */
 enum { FIRST_FIXED_ARGUMENT = 5 };
 
+enum { STREAM_BYTES = 1 << 25 }; /* as much as a large cache holds */
+
 static ratecl_status add_coefficients(rc_cl_builder *b)
 {
     const rc_spec *spec = b->spec;
@@ -37,6 +39,14 @@ typedef struct gradient_parts {
     int product;
 } gradient_parts;
 
+/* Whether a gradient leaves the cache before anyone reads it. */
+static bool is_large(const rc_cl_builder *b, const rc_gradient *gradient)
+{
+    const uint64_t bytes = (uint64_t)gradient->view.extent * rc_element_bytes(gradient->view.element);
+    return b->plan->context->limits.kind == RATECL_DEVICE_CPU && bytes >= STREAM_BYTES &&
+           !gradient->accumulate;
+}
+
 static void gradient_options(const rc_cl_builder *b, int input, const gradient_parts *parts, char *options,
                              size_t bytes)
 {
@@ -47,11 +57,12 @@ static void gradient_options(const rc_cl_builder *b, int input, const gradient_p
     snprintf(options, bytes,
              "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DVECTORS=%d "
              "-DSTEP=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DACCUMULATE=%d -DREADS=%d "
-             "-DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d",
+             "-DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d -DSTREAM=%d -DFETCH=%d",
              rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), t->sweep_lanes,
              t->sweep_vector, t->sweep_vectors, t->sweep_step, gradient->view.element == RATECL_F64,
              rc_is_contiguous(&gradient->view), gradient->accumulate, parts->reads, parts->slopes,
-             parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product);
+             parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product, is_large(b, gradient),
+             b->plan->context->limits.kind == RATECL_DEVICE_CPU);
 }
 
 static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_parts *parts,

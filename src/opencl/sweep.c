@@ -41,10 +41,11 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     char options[320];
     snprintf(options, sizeof options,
              "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DVECTORS=%d "
-             "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d",
+             "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d -DFETCH=%d",
              rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), t->sweep_lanes,
              t->sweep_vector, t->sweep_vectors, t->sweep_step, wants->moments, wants->sums, wants->entropy,
-             wants->lags, wants->entropy == 2 && rc_wants_gradients(spec));
+             wants->lags, wants->entropy == 2 && rc_wants_gradients(spec),
+             plan->context->limits.kind == RATECL_DEVICE_CPU);
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "sweep.cl", options, "sweep", t->sweep_lanes, &step));
     step->first_unit = 10;
@@ -144,6 +145,6 @@ static ratecl_status add_reference(rc_cl_builder *b)
 
 ratecl_status rc_cl_add_sweeps(rc_cl_builder *b)
 {
-    RC_TRY(add_states(b));
-    return add_reference(b);
+    RC_TRY(add_reference(b)); /* first: the gradient begins where the states' sweep ends */
+    return add_states(b);
 }
