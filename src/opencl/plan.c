@@ -108,6 +108,23 @@ static ratecl_status build_steps(rc_cl_plan *plan)
     return RATECL_OK;
 }
 
+/* By eights: few programs serve all N. */
+static void shrink(int32_t *count, int64_t each, int64_t N)
+{
+    while (*count % 8 == 0 && *count / 8 * each >= N)
+        *count /= 8;
+}
+
+/* A group as wide as the tuning says would have nothing to do in most of its width where there are few
+ * neurons. */
+static void fit_width(rc_tuning *tuning, int64_t N)
+{
+    while (tuning->sweep_vector > 2 && tuning->sweep_vector > N + 1)
+        tuning->sweep_vector /= 2;
+    shrink(&tuning->sweep_vectors, (int64_t)tuning->sweep_lanes * tuning->sweep_vector, N);
+    shrink(&tuning->sweep_lanes, (int64_t)tuning->sweep_vectors * tuning->sweep_vector, N);
+}
+
 static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
 {
     plan->spec = spec;
@@ -115,6 +132,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, &plan->tuning));
+    fit_width(&plan->tuning, spec->inputs[RC_STATES].shape[2]);
     choose_staging(plan);
     plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
     plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);
