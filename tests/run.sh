@@ -74,7 +74,7 @@ gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=1
 # shellcheck disable=SC2086 # lists of words
 slow_stages() {
     stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
-        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache train
+        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache sizes train
     stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
         meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
     stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator cache
@@ -92,14 +92,14 @@ fast_stages() {
             meson test -t 4 $on_device
     done
 
-    stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device
+    stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device sizes
 
     build no-opencl gcc -Dopencl=disabled
     stage 'without OpenCL' no-opencl meson test -t 4
 
     build address gcc -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
     stage 'sanitised, CPU path' address $no_opencl CFLAGS=-fsanitize=address,undefined meson test -t 4
-    stage 'sanitised, PoCL' address $pocl RATECL_TEST_SIZE=small meson test -t 4 $on_device
+    stage 'sanitised, PoCL' address $pocl RATECL_TEST_SIZE=small meson test -t 4 $on_device sizes
 
     build thread gcc -Db_sanitize=thread -Dbuildtype=debugoptimized -Dopencl=disabled -Dopenmp=disabled
     stage 'data races, CPU path' thread meson test -t 4 threads

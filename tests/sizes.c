@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ends of what a size can be, on every device: one element; a long recording of one neuron; many short
+ * trials; many neurons. And arrays that are large enough to reach a device of its own memory in pieces. */
+#include "gradient_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct extreme {
+    int64_t shape[3]; /* B, T, N */
+    array_kind kind;
+    const char *texts[7];
+} extreme;
+
+static const extreme extremes[] = {
+    { { 1, 1, 1 },
+      ARRAY_RATES,
+      { "firing_rate", "firing_rate_dist", "hebbian", "hebbian:over=step", "entropy",
+        "population_kl:var_floor=0.1" } },
+    { { 1, 10000000, 1 }, ARRAY_RATES, { "firing_rate", "state_prediction:tau=7" } },
+    { { 1000000, 1, 3 },
+      ARRAY_SPIKES,
+      { "firing_rate:metric=l1", "firing_rate_dist:metric=cv", "hebbian:over=step" } },
+    { { 1, 3, 1000000 },
+      ARRAY_RATES,
+      { "firing_rate", "firing_rate_dist", "state_prediction:tau=2", "entropy",
+        "population_kl:reduction=none,var_floor=1e-3" } },
+};
+
+static size_t count_texts(const extreme *of)
+{
+    size_t count = 0;
+    while (count < COUNT(of->texts) && of->texts[count])
+        count++;
+    return count;
+}
+
+static gradients make(const array_spec *states, const char *const *texts, size_t count)
+{
+    array_spec specs[INPUT_COUNT];
+    problem_specs(specs, states);
+    if (states->shape[2] > 1000) /* no term takes weights of N x N then */
+        specs[WEIGHTS].shape[1] = specs[WEIGHTS].shape[2] = 1;
+    problem given;
+    gradients made;
+    problem_make(&given, specs, texts, count);
+    gradients_take(&made, &given);
+    ck_assert_uint_eq(made.given.term_count, count);
+    return made;
+}
+
+static void check_on_each_device(const gradients *of, uint64_t staging_limit)
+{
+    const gradient_options how = { .element = RATECL_F32 };
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    for (size_t d = 0; d < count; d++) {
+        ratecl_context *context = suite_context_with(devices[d].id, 0, staging_limit);
+        gradients_check(of, context, devices[d].id, 0, of->given.term_count, &how);
+        ratecl_context_release(context);
+    }
+}
+
+START_TEST(ends)
+{
+    for (size_t k = 0; k < COUNT(extremes); k++) {
+        array_spec states = { .kind = extremes[k].kind, .seed = 83 + k };
+        for (int axis = 0; axis < 3; axis++) {
+            const int64_t size = extremes[k].shape[axis];
+            states.shape[axis] = suite_is_small() && size > 1000 ? size / 1000 : size;
+        }
+        gradients of = make(&states, extremes[k].texts, count_texts(&extremes[k]));
+        check_on_each_device(&of, 0);
+        gradients_free(&of);
+    }
+}
+END_TEST
+
+/* Read by one pass, and by two: where memory is not shared the states then stay on the device. */
+START_TEST(large_enough_for_pieces)
+{
+    static const char *const texts[] = { "firing_rate", "state_prediction:tau=300" };
+    const array_spec states = { .shape = { 3, 2900, 1024 }, .kind = ARRAY_RATES, .seed = 89 };
+    for (size_t count = 1; count <= COUNT(texts); count++) {
+        gradients of = make(&states, texts, count);
+        check_on_each_device(&of, 0);
+        gradients_free(&of);
+    }
+}
+END_TEST
+
+/* N^2 numbers that no machine holds. */
+START_TEST(too_many_neurons)
+{
+    const int64_t N = 1000000;
+    const ratecl_layout layout = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, N);
+    const ratecl_layout weights = RATECL_LAYOUT_INIT(RATECL_F32, 1, N, N);
+    ratecl_term term;
+    ratecl_term_init(&term, RATECL_HEBBIAN);
+    ratecl_plan_options options = RATECL_PLAN_OPTIONS_INIT;
+    options.states = &layout;
+    options.weights = &weights;
+    options.terms = &term;
+    options.term_count = 1;
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    for (size_t d = 0; d < count; d++) {
+        ratecl_context *context = suite_context(devices[d].id);
+        ratecl_plan *plan = NULL;
+        ASSERT_FAILS(ratecl_plan_create(context, &options, &plan), RATECL_ERROR_MEMORY, "");
+        ck_assert_ptr_null(plan);
+        ratecl_context_release(context);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = { ends, large_enough_for_pieces, too_many_neurons };
+    return suite_run("sizes", tests, COUNT(tests));
+}
