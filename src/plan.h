@@ -105,6 +105,27 @@ typedef struct rc_evaluation {
     void *gradients[RC_INPUT_COUNT];    /* NULL unless spec->gradients[k].wanted */
 } rc_evaluation;
 
+/* What can be tuned: choices of single parameters, as text, that are tried one after the other, and the
+ * passes that they are for, a bit for each RATECL_TUNE_. */
+typedef struct rc_tuning_group {
+    uint32_t passes; /* 0 ends a list */
+    const char *choices[8];
+} rc_tuning_group;
+
+typedef struct rc_tuner {
+    const rc_tuning_group *(*groups)(const void *context_state);
+    /* Give the context's next plans what the device has by default, with `text` on it, and write all of that
+     * as text. Errors: ARGUMENT. */
+    ratecl_status (*set)(void *context_state, ratecl_precision precision, const char *text, char *all,
+                         size_t all_bytes);
+    /* Evaluate some times on memory of the device's own; the shortest time, and the results of the last time.
+     */
+    ratecl_status (*time)(void *plan_state, const struct rc_evaluation *evaluation, double *seconds);
+    /* Keep parameters for the device's later contexts; where. NULL: only see whether that can be. */
+    ratecl_status (*keep)(void *context_state, ratecl_precision precision, const char *all, char *file,
+                          size_t file_bytes);
+} rc_tuner;
+
 /* A path evaluates specs: one const table for each of OpenMP and OpenCL. The states of contexts and
  * plans are the path's own. */
 typedef struct rc_path {
@@ -114,6 +135,7 @@ typedef struct rc_path {
     ratecl_status (*plan_create)(void *context_state, const rc_spec *spec, void **plan_state);
     void (*plan_release)(void *plan_state);
     ratecl_status (*evaluate)(void *plan_state, const rc_evaluation *evaluation);
+    const rc_tuner *tuner; /* NULL: there is nothing to tune */
 } rc_path;
 
 extern const rc_path rc_cpu_path;

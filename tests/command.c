@@ -146,6 +146,7 @@ START_TEST(help_and_version)
     assert_prints("eval --json --help absent.npy", "Usage: ratecl eval [options] STATES.npy");
     assert_prints("devices --help", "--json");
     assert_prints("selftest --help", "--device D");
+    assert_prints("tune --help", "--budget SECONDS");
 }
 END_TEST
 
@@ -155,6 +156,11 @@ static const struct wrong {
     const char *line, *message;
 } wrong[] = {
     { "evaluate s.npy", "evaluate: unknown command" },
+    { "tune s.npy", "no file or other operand is expected" },
+    { "tune --budget 0", "--budget 0: expected a positive number" },
+    { "tune --budget 1m", "--budget 1m: expected a positive number" },
+    { "tune --budget inf", "--budget inf: expected a positive number" },
+    { "tune --precision f16", "--precision f16: expected f32 or f64" },
     { "--json", "--json: unknown command" },
     { "eval", "STATES.npy: is missing" },
     { "eval --device cpu", "STATES.npy: is missing" },
@@ -209,6 +215,7 @@ START_TEST(no_device)
     assert_refused("eval --device opencl:no-such-device s.npy", 3, "no-such-device");
     assert_refused("eval --device opencl:77.0 s.npy", 3, "77.0");
     assert_refused("selftest --device opencl:no-such-device", 3, "no-such-device");
+    assert_refused("tune --device opencl:no-such-device", 3, "no-such-device");
     ck_assert_int_eq(setenv("RATECL_DEVICE", "opencl:no-such-device", 1), 0);
     assert_refused("eval s.npy", 3, "no-such-device");
     run(&outcome, "eval --device cpu --quiet s.npy");
@@ -532,6 +539,36 @@ START_TEST(selftest)
 }
 END_TEST
 
+/* On the device that is chosen, if that is an OpenCL device. */
+START_TEST(tune)
+{
+    char path[PATH_SIZE];
+    assert_refused("tune --device cpu", 1, "nothing to tune");
+    run(&outcome, "devices --json");
+    struct json *root = json_parse(outcome.out);
+    const bool opencl = json_count(json_get(root, "devices", JSON_ARRAY)) > 1;
+    json_free(root);
+    if (!opencl)
+        return;
+    assert_refused("tune --budget 0.001", 2, "RATECL_CACHE");
+    ck_assert_int_eq(setenv("RATECL_CACHE", directory, 1), 0);
+    root = evaluate("tune --json --budget 0.001");
+    ck_assert_str_eq(outcome.err, "");
+    ck_assert_uint_eq(json_count(json_get(root, "passes", JSON_ARRAY)), 4);
+    for (size_t k = 0; k < 4; k++) {
+        const struct json *pass = json_item(json_get(root, "passes", JSON_ARRAY), k);
+        ck_assert_double_gt(json_get(pass, "before", JSON_NUMBER)->number, 0);
+        ck_assert_double_gt(json_get(pass, "after", JSON_NUMBER)->number, 0);
+    }
+    ck_assert_str_eq(json_get(root, "file", JSON_STRING)->string, path_of("tuning.txt", path));
+    ck_assert_int_eq(access(path, R_OK), 0);
+    assert_prints("tune --quiet --budget 0.001", json_get(root, "parameters", JSON_STRING)->string);
+    assert_prints("tune --budget 0.001", "kept in     ");
+    json_free(root);
+    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("command");
@@ -554,6 +591,7 @@ int main(void)
     tcase_add_test(cases, devices);
     tcase_add_test(cases, every_device);
     tcase_add_test(cases, selftest);
+    tcase_add_test(cases, tune);
     suite_add_tcase(suite, cases);
     return run_tests(suite);
 }

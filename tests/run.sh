@@ -74,7 +74,7 @@ gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=1
 # shellcheck disable=SC2086 # lists of words
 slow_stages() {
     stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
-        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache sizes train
+        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache sizes tune train
     stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
         meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
     stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator cache
@@ -93,6 +93,13 @@ fast_stages() {
     done
 
     stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device sizes
+
+    for seed in 1 2 3; do
+        drawn=$(python3 tests/random_tuning.py $seed)
+        echo "parameters drawn with seed $seed: $drawn"
+        stage "PoCL, parameters of seed $seed" default $pocl RATECL_TEST_SIZE=small RATECL_TUNING="$drawn" \
+            meson test -t 4 values gradients single
+    done
 
     build no-opencl gcc -Dopencl=disabled
     stage 'without OpenCL' no-opencl meson test -t 4

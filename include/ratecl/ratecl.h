@@ -11,8 +11,8 @@
  * Threads        A context may be used by many threads at once, a plan by one thread at a time.
  * Option structs Start each one with its *_INIT macro or its *_init function: `size` tells the library
  *                which fields the caller knows, and fields that it does not know take their defaults.
- * Determinism    The same device, library, plan and input give the same bits, whatever the number of
- *                threads and whatever else runs.
+ * Determinism    The same device, library, tuning, plan and input give the same bits, whatever the number
+ *                of threads and whatever else runs.
  */
 #ifndef RATECL_RATECL_H
 #define RATECL_RATECL_H
@@ -450,6 +450,58 @@ RATECL_EXPORT ratecl_status ratecl_population_kl_loss(ratecl_context *context, c
                                                       const void *states,
                                                       const ratecl_layout *reference_layout,
                                                       const void *reference, double *value);
+
+/* ---- Tuning ---------------------------------------------------------------------------------- */
+
+/** What is timed: the values of all terms but hebbian; these with the gradient to the states; the value of
+ *  hebbian; that with the gradients to the states and to the weights. */
+enum {
+    RATECL_TUNE_SWEEP = 0,
+    RATECL_TUNE_GRADIENT = 1,
+    RATECL_TUNE_CORRELATION = 2,
+    RATECL_TUNE_CORRELATION_GRADIENT = 3,
+    RATECL_TUNE_COUNT = 4
+};
+
+typedef struct ratecl_tune_options {
+    size_t size;
+    ratecl_precision precision;
+    double budget; /**< seconds, compiling included; what is being compiled at the end is finished */
+    int32_t keep;  /**< 1: later contexts use what was found; 0: it is only told */
+    /** Called now and then with the part of the budget that is spent, 0 to 1, and what is tried. NULL: none
+     */
+    void (*progress)(double fraction, const char *message, void *user);
+    void *progress_user;
+} ratecl_tune_options;
+
+#define RATECL_TUNE_OPTIONS_INIT                                               \
+    {                                                                          \
+        sizeof(ratecl_tune_options), RATECL_PRECISION_F32, 60.0, 1, NULL, NULL \
+    }
+RATECL_EXPORT void ratecl_tune_options_init(ratecl_tune_options *options);
+
+typedef struct ratecl_tune_result {
+    size_t size;                      /**< sizeof(ratecl_tune_result), set by the caller */
+    double before[RATECL_TUNE_COUNT]; /**< seconds with the device's defaults */
+    double after[RATECL_TUNE_COUNT];  /**< seconds with what was found */
+    int64_t tried, failed;            /**< choices; those that did not compile, or gave other results */
+    char parameters[1024];            /**< "name=number,...", as RATECL_TUNING takes them */
+    char file[1024];                  /**< where they were kept; empty where they were not */
+} ratecl_tune_result;
+
+/**
+ * Search the compile-time parameters of the kernels on the context's device, and keep what is faster than the
+ * defaults in tuning.txt, in the folder where programs are kept (ratecl_program_cache), for the device and
+ * its driver. Contexts that are made afterwards use it and say so to their log; a line that is damaged is
+ * ignored. The environment's RATECL_TUNING still sets single parameters.
+ *
+ * A choice wins only if its results agree with the defaults' within the bounds that are promised; the bits
+ * may differ. Use a context of its own: plans that are made with it meanwhile get what is being tried, and
+ * those made later what was found. Errors: UNSUPPORTED on the CPU path, where there is nothing to tune;
+ * ARGUMENT, also where the file cannot be written; those of plans.
+ */
+RATECL_EXPORT ratecl_status ratecl_tune(ratecl_context *context, const ratecl_tune_options *options,
+                                        ratecl_tune_result *result);
 
 #ifdef __cplusplus
 }

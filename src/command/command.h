@@ -9,7 +9,7 @@
 
 enum { COMMAND_DONE = 0, COMMAND_FAILED = 1, COMMAND_WRONG = 2, COMMAND_NO_DEVICE = 3 };
 
-extern const struct command eval_command, devices_command, selftest_command;
+extern const struct command eval_command, devices_command, selftest_command, tune_command;
 
 /* Write "ratecl: " and the message to standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

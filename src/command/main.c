@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = { &eval_command, &devices_command, &selftest_command };
+static const struct command *const commands[] = { &eval_command, &devices_command, &selftest_command,
+                                                  &tune_command };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
 void complain(const char *format, ...)

@@ -41,8 +41,9 @@ typedef struct rc_cl_context {
     ratecl_log_function log;
     void *log_user;
     rc_cl_cache cache;
-    pthread_mutex_t lock;    /* of `programs` */
-    rc_cl_program *programs; /* a list that only grows */
+    char tuned[2][RC_TUNING_BYTES]; /* by precision: parameters found on this device, or "" */
+    pthread_mutex_t lock;           /* of `programs` */
+    rc_cl_program *programs;        /* a list that only grows */
 } rc_cl_context;
 
 enum { RC_NO_INPUT = -1 };
@@ -119,6 +120,16 @@ ratecl_status rc_cl_device_find(const char *id, cl_device_id *device);
 /* ---- context.c ---- */
 ratecl_status rc_cl_context_adopt(cl_context context, cl_device_id device, cl_command_queue queue,
                                   const ratecl_context_options *options, void **context_state);
+
+/* ---- tuned.c ---- */
+
+/* What was kept for the device, where it is of use. */
+void rc_cl_tuned_read(rc_cl_context *context);
+ratecl_status rc_cl_tuned_keep(const rc_cl_context *context, ratecl_precision precision, const char *all,
+                               char *file, size_t file_bytes);
+
+/* ---- tune.c ---- */
+extern const rc_tuner rc_cl_tuner;
 
 /* ---- plan.c ---- */
 ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state);

@@ -42,6 +42,7 @@ const rc_path rc_cl_path = {
     .plan_create = rc_cl_plan_create,
     .plan_release = rc_cl_plan_release,
     .evaluate = rc_cl_plan_evaluate,
+    .tuner = &rc_cl_tuner,
 };
 
 static ratecl_status query_limits(rc_cl_context *context)
@@ -61,6 +62,8 @@ static ratecl_status query_limits(rc_cl_context *context)
     limits->vector_bytes = floats * sizeof(cl_float);
     limits->compute_units = context->info.compute_units;
     limits->kind = context->info.kind;
+    limits->device = context->info.name;
+    limits->platform = context->info.platform;
     context->shares_host_memory = unified && limits->kind == RATECL_DEVICE_CPU;
     return RATECL_OK;
 }
@@ -94,7 +97,9 @@ static ratecl_status context_fill(rc_cl_context *context, const ratecl_context_o
     CL_TRY(clGetCommandQueueInfo(context->queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL));
     context->out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
     rc_cl_cache_open(&context->cache, context->device, options->program_cache);
-    return query_limits(context);
+    RC_TRY(query_limits(context));
+    rc_cl_tuned_read(context);
+    return RATECL_OK;
 }
 
 ratecl_status rc_cl_context_adopt(cl_context cl, cl_device_id device, cl_command_queue queue,

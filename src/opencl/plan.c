@@ -131,7 +131,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     plan->real_bytes = spec->precision == RATECL_PRECISION_F64 ? sizeof(cl_double) : sizeof(cl_float);
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
-    RC_TRY(rc_tuning_choose(&limits, spec->precision, &plan->tuning));
+    RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
     fit_width(&plan->tuning, spec->inputs[RC_STATES].shape[2]);
     choose_staging(plan);
     plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* strcasestr */
 #include "tuning.h"
 
 #include <stdio.h>
@@ -60,6 +61,30 @@ static const rc_tuning lone = {
     .chunk_steps = 1024,
 };
 
+/* Parameters by the kind of device, and by what its name or its platform's contains. The last one that fits
+ * counts. */
+typedef struct device_class {
+    ratecl_device_kind kind;
+    const char *text;
+    const rc_tuning *tuning;
+} device_class;
+static const device_class classes[] = {
+    { RATECL_DEVICE_GPU, "", &wide },
+    { RATECL_DEVICE_ACCELERATOR, "", &wide },
+    { RATECL_DEVICE_CPU, "", &lone },
+    { RATECL_DEVICE_SOFTWARE, "", &brief },
+};
+
+static const rc_tuning *class_of(const rc_device_limits *limits)
+{
+    const rc_tuning *found = &wide;
+    for (size_t k = 0; k < sizeof classes / sizeof *classes; ++k)
+        if (classes[k].kind == limits->kind &&
+            (strcasestr(limits->device, classes[k].text) || strcasestr(limits->platform, classes[k].text)))
+            found = classes[k].tuning;
+    return found;
+}
+
 typedef struct field {
     const char *name;
     size_t offset;
@@ -110,49 +135,59 @@ static bool consistent(const rc_tuning *t)
            t->tile % t->panel == 0 && t->panel % width == 0 && t->panel % t->down == 0;
 }
 
-static ratecl_status override(rc_tuning *tuning, const char *text)
+ratecl_status rc_tuning_apply(rc_tuning *tuning, const char *text, const char *source)
 {
     while (*text) {
         char name[32];
         int value, length = 0;
         if (sscanf(text, "%31[a-z_]=%d%n", name, &value, &length) != 2)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING has \"%s\": expected parameter=number,...",
+            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected parameter=number,...", source,
                            text);
         size_t k = 0;
         while (k < sizeof fields / sizeof *fields && strcmp(fields[k].name, name) != 0)
             ++k;
         if (k == sizeof fields / sizeof *fields)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING has \"%s\": expected a parameter's name",
-                           name);
+            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a parameter's name", source, name);
         if (value < fields[k].lowest || value > fields[k].highest)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING has %s=%d: expected %d to %d", name, value,
+            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has %s=%d: expected %d to %d", source, name, value,
                            (int)fields[k].lowest, (int)fields[k].highest);
         *field_of(tuning, &fields[k]) = value;
         text += length;
         text += *text == ',';
     }
     if (!consistent(tuning))
-        return rc_fail(RATECL_ERROR_ARGUMENT, "RATECL_TUNING: expected vectors of 2, 4, 8 or 16, depth a "
-                                              "multiple of tile_vector, tile one of panel, "
-                                              "panel one of across * tile_vector and of down");
+        return rc_fail(
+            RATECL_ERROR_ARGUMENT,
+            "%s: expected vectors of 2, 4, 8 or 16, depth a multiple of tile_vector, tile one of panel, "
+            "panel one of across * tile_vector and of down",
+            source);
     return RATECL_OK;
 }
 
-ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, rc_tuning *tuning)
+void rc_tuning_print(const rc_tuning *tuning, char text[RC_TUNING_BYTES])
+{
+    rc_tuning copy = *tuning;
+    int used = 0;
+    for (size_t k = 0; k < sizeof fields / sizeof *fields; ++k)
+        used += snprintf(text + used, (size_t)(RC_TUNING_BYTES - used), "%s%s=%d", k ? "," : "",
+                         fields[k].name, (int)*field_of(&copy, &fields[k]));
+}
+
+ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, const char *tuned,
+                               rc_tuning *tuning)
 {
     const size_t real_bytes = precision == RATECL_PRECISION_F64 ? 8 : 4;
-    *tuning = limits->kind == RATECL_DEVICE_CPU        ? lone
-              : limits->kind == RATECL_DEVICE_SOFTWARE ? brief
-                                                       : wide;
+    *tuning = *class_of(limits);
     if (limits->kind == RATECL_DEVICE_CPU) {
         const size_t native = limits->vector_bytes / real_bytes;
         const int32_t vector = native < 2 ? 2 : power_of_two(native < 16 ? native : 16);
         tuning->sweep_vector = tuning->tile_vector = vector;
         tuning->panel = tuning->across * vector < tuning->down ? tuning->down : tuning->across * vector;
     }
+    RC_TRY(rc_tuning_apply(tuning, tuned, "the tuning"));
     const char *text = getenv("RATECL_TUNING");
     if (text)
-        RC_TRY(override(tuning, text));
+        RC_TRY(rc_tuning_apply(tuning, text, "RATECL_TUNING"));
 
     const int32_t lanes = power_of_two(limits->group_lanes);
     tuning->sweep_lanes = at_most(tuning->sweep_lanes, lanes);

@@ -8,7 +8,8 @@
 /* What bounds the choice. */
 typedef struct rc_device_limits {
     ratecl_device_kind kind;
-    size_t group_lanes; /* the largest work-group */
+    const char *device, *platform; /* their names */
+    size_t group_lanes;            /* the largest work-group */
     size_t local_bytes;
     size_t vector_bytes; /* of the widest native vector */
     int64_t compute_units;
@@ -23,7 +24,17 @@ typedef struct rc_tuning {
     int32_t chunk_steps;
 } rc_tuning;
 
-/* The environment's RATECL_TUNING, "sweep_step=4,tile=64", overrides single parameters. */
-ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, rc_tuning *tuning);
+enum { RC_TUNING_BYTES = 640 }; /* of all parameters as text, "sweep_lanes=1,..." */
+
+/* Set single parameters from text, which is said to be in `source`. Errors: ARGUMENT. */
+ratecl_status rc_tuning_apply(rc_tuning *tuning, const char *text, const char *source);
+
+/* All parameters as text. */
+void rc_tuning_print(const rc_tuning *tuning, char text[RC_TUNING_BYTES]);
+
+/* What the table has for the device; then `tuned` on it, what was found on this very device, or ""; then the
+ * environment's RATECL_TUNING; all within the device's limits. */
+ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, const char *tuned,
+                               rc_tuning *tuning);
 
 #endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a search of the parameters needs: their choices, plans with them, and the time that one takes. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cl.h"
+
+enum {
+    SWEEPS = 1 << RATECL_TUNE_SWEEP | 1 << RATECL_TUNE_GRADIENT,
+    CORRELATIONS = 1 << RATECL_TUNE_CORRELATION | 1 << RATECL_TUNE_CORRELATION_GRADIENT
+};
+
+static const rc_tuning_group lone_groups[] = {
+    { SWEEPS,
+      { "sweep_vectors=64", "sweep_vectors=32", "sweep_vectors=16", "sweep_vectors=8", "sweep_vectors=4" } },
+    { SWEEPS, { "sweep_step=8", "sweep_step=4", "sweep_step=2", "sweep_step=16" } },
+    { SWEEPS,
+      { "sweep_rows=512", "sweep_rows=256", "sweep_rows=1024", "sweep_rows=128", "sweep_rows=2048" } },
+    { SWEEPS, { "sweep_vector=16", "sweep_vector=8", "sweep_vector=4" } },
+    { CORRELATIONS, { "tile=128", "tile=64", "tile=256", "tile=192", "tile=96" } },
+    { CORRELATIONS,
+      { "across=2,down=8,panel=32", "across=2,down=4,panel=32", "across=2,down=16,panel=32",
+        "across=4,down=4,panel=64", "across=1,down=16,panel=16", "across=3,down=8,panel=48" } },
+    { CORRELATIONS, { "depth=128", "depth=256", "depth=64", "depth=512" } },
+    { CORRELATIONS, { "chunk_steps=1024", "chunk_steps=512", "chunk_steps=2048", "chunk_steps=256" } },
+    { 0, { NULL } },
+};
+
+static const rc_tuning_group wide_groups[] = {
+    { SWEEPS,
+      { "sweep_lanes=64,merge_lanes=64", "sweep_lanes=128,merge_lanes=128", "sweep_lanes=256,merge_lanes=256",
+        "sweep_lanes=32,merge_lanes=32" } },
+    { SWEEPS, { "sweep_step=4", "sweep_step=8", "sweep_step=2", "sweep_step=1" } },
+    { SWEEPS,
+      { "sweep_vector=4,sweep_vectors=1", "sweep_vector=2,sweep_vectors=1", "sweep_vector=4,sweep_vectors=2",
+        "sweep_vector=2,sweep_vectors=2", "sweep_vector=4,sweep_vectors=4" } },
+    { SWEEPS, { "sweep_rows=1024", "sweep_rows=512", "sweep_rows=256", "sweep_rows=2048" } },
+    /* As many parts of a tile as lanes. */
+    { CORRELATIONS,
+      { "tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,panel=64",
+        "tile_lanes=128,tile_vector=4,tile=64,across=2,down=4,panel=64",
+        "tile_lanes=256,tile_vector=4,tile=64,across=1,down=4,panel=64",
+        "tile_lanes=256,tile_vector=4,tile=128,across=2,down=8,panel=128",
+        "tile_lanes=64,tile_vector=4,tile=32,across=1,down=4,panel=32",
+        "tile_lanes=16,tile_vector=2,tile=32,across=2,down=4,panel=32" } },
+    { CORRELATIONS, { "depth=16", "depth=8", "depth=32" } },
+    { CORRELATIONS, { "chunk_steps=512", "chunk_steps=1024", "chunk_steps=256", "chunk_steps=2048" } },
+    { 0, { NULL } },
+};
+
+static const rc_tuning_group *groups(const void *context_state)
+{
+    const rc_cl_context *context = context_state;
+    return context->limits.kind == RATECL_DEVICE_CPU ? lone_groups : wide_groups;
+}
+
+static ratecl_status set(void *context_state, ratecl_precision precision, const char *text, char *all,
+                         size_t all_bytes)
+{
+    rc_cl_context *context = context_state;
+    char chosen[RC_TUNING_BYTES];
+    rc_tuning tuning;
+    RC_TRY(rc_tuning_choose(&context->limits, precision, text, &tuning));
+    rc_tuning_print(&tuning, chosen);
+    if (snprintf(all, all_bytes, "%s", chosen) >= (int)all_bytes)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%zu bytes do not hold the parameters", all_bytes);
+    memcpy(context->tuned[precision], chosen, sizeof chosen);
+    return RATECL_OK;
+}
+
+static ratecl_status keep(void *context_state, ratecl_precision precision, const char *all, char *file,
+                          size_t file_bytes)
+{
+    return rc_cl_tuned_keep(context_state, precision, all, file, file_bytes);
+}
+
+/* ---- Time ---- */
+
+enum { LEAST_RUNS = 3, MOST_RUNS = 20 };
+static const double enough_seconds = 0.06;
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static size_t bytes_of(const rc_view *view)
+{
+    return (size_t)view->extent * rc_element_bytes(view->element);
+}
+
+static ratecl_status make_buffers(const rc_cl_plan *plan, const rc_evaluation *evaluation,
+                                  rc_cl_exchange *exchange)
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        cl_int code = CL_SUCCESS;
+        if (plan->spec->uses[k])
+            exchange->inputs[k].memory =
+                clCreateBuffer(plan->context->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR,
+                               bytes_of(&plan->spec->inputs[k]), (void *)evaluation->inputs[k], &code);
+        if (code == CL_SUCCESS && plan->spec->gradients[k].wanted)
+            exchange->gradients[k].memory =
+                clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE,
+                               bytes_of(&plan->spec->gradients[k].view), NULL, &code);
+        if (code != CL_SUCCESS)
+            return rc_cl_fail("clCreateBuffer", code);
+    }
+    exchange->scale_value = evaluation->scale;
+    return RATECL_OK;
+}
+
+static ratecl_status time_runs(rc_cl_plan *plan, const rc_evaluation *evaluation,
+                               const rc_cl_exchange *exchange, double *seconds)
+{
+    double spent = 0;
+    for (int run = -1; run < LEAST_RUNS || (run < MOST_RUNS && spent < enough_seconds); ++run) {
+        const double start = seconds_now();
+        RC_TRY(rc_cl_plan_enqueue(plan, exchange, 0, NULL));
+        RC_TRY(rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped));
+        const double taken = seconds_now() - start;
+        if (run < 0)
+            continue; /* the first one brings things into place */
+        spent += taken;
+        if (run == 0 || taken < *seconds)
+            *seconds = taken;
+    }
+    return RATECL_OK;
+}
+
+static ratecl_status read_gradients(const rc_cl_plan *plan, const rc_evaluation *evaluation,
+                                    const rc_cl_exchange *exchange)
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (exchange->gradients[k].memory)
+            CL_TRY(clEnqueueReadBuffer(plan->context->queue, exchange->gradients[k].memory, CL_TRUE, 0,
+                                       bytes_of(&plan->spec->gradients[k].view), evaluation->gradients[k], 0,
+                                       NULL, NULL));
+    return RATECL_OK;
+}
+
+static ratecl_status time_plan(void *plan_state, const rc_evaluation *evaluation, double *seconds)
+{
+    rc_cl_plan *plan = plan_state;
+    rc_cl_exchange exchange = { .values = NULL };
+    ratecl_status status = make_buffers(plan, evaluation, &exchange);
+    if (status == RATECL_OK)
+        status = time_runs(plan, evaluation, &exchange, seconds);
+    if (status == RATECL_OK)
+        status = read_gradients(plan, evaluation, &exchange);
+    clFinish(plan->context->queue);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (exchange.inputs[k].memory)
+            clReleaseMemObject(exchange.inputs[k].memory);
+        if (exchange.gradients[k].memory)
+            clReleaseMemObject(exchange.gradients[k].memory);
+    }
+    return status;
+}
+
+const rc_tuner rc_cl_tuner = { .groups = groups, .set = set, .time = time_plan, .keep = keep };

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The search of a device's parameters, and the file in which they are kept. */
+#include "suite.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- A folder of the test's own ---- */
+
+static char folder[64], file[128];
+
+static void folder_make(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/ratecl-tune-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/tuning.txt", folder);
+    ck_assert_int_eq(setenv("RATECL_CACHE", folder, 1), 0);
+}
+
+static void folder_remove(void)
+{
+    unlink(file);
+    ck_assert_int_eq(rmdir(folder), 0);
+    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
+}
+
+static void write_text(const char *text, size_t bytes)
+{
+    FILE *stream = fopen(file, "wb");
+    ck_assert_ptr_nonnull(stream);
+    ck_assert_uint_eq(fwrite(text, 1, bytes, stream), bytes);
+    ck_assert_int_eq(fclose(stream), 0);
+}
+
+static void read_text(char *text, size_t size)
+{
+    FILE *stream = fopen(file, "rb");
+    ck_assert_ptr_nonnull(stream);
+    text[fread(text, 1, size - 1, stream)] = '\0';
+    fclose(stream);
+}
+
+/* ---- Contexts, and what they say ---- */
+
+typedef struct journal {
+    char used[700], ignored[700], programs[2000];
+} journal;
+
+static void note(const char *message, void *user)
+{
+    journal *to = user;
+    if (strncmp(message, "tuning.txt: used: ", 18) == 0)
+        snprintf(to->used, sizeof to->used, "%s", message + 18);
+    if (strncmp(message, "tuning.txt: ignored: ", 21) == 0)
+        snprintf(to->ignored, sizeof to->ignored, "%s", message + 21);
+    if (strncmp(message, "program ", 8) == 0)
+        strncat(to->programs, message, sizeof to->programs - strlen(to->programs) - 1);
+}
+
+static ratecl_context *open_context(const char *device, journal *said)
+{
+    *said = (journal){ "", "", "" };
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    options.device = device;
+    options.log = note;
+    options.log_user = said;
+    options.program_cache = RATECL_PROGRAM_CACHE_OFF;
+    ratecl_context *context = NULL;
+    ASSERT_OK(ratecl_context_create(&options, &context));
+    return context;
+}
+
+/* Evaluate on a new context, which says where its parameters come from. */
+static void evaluate(const char *device, journal *said)
+{
+    static const float states[] = { 0.1f, 0.4f, 0.3f, 0.2f, 0.2f, 0.6f };
+    const ratecl_layout layout = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, 2);
+    ratecl_context *context = open_context(device, said);
+    double value;
+    ASSERT_OK(ratecl_firing_rate_loss(context, &layout, states, RATECL_METRIC_L2, 0, &value));
+    ck_assert_double_eq_tol(value, 0.1, 1e-6);
+    ratecl_context_release(context);
+}
+
+static void on_devices(void (*test)(const ratecl_device_info *device))
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    ck_assert_int_eq(unsetenv("RATECL_TUNING"), 0);
+    for (size_t d = 0; d < count; d++) {
+        if (devices[d].kind == RATECL_DEVICE_OPENMP)
+            continue;
+        folder_make();
+        test(&devices[d]);
+        folder_remove();
+    }
+}
+
+/* ---- The search ---- */
+
+typedef struct reports {
+    int count;
+    double last;
+} reports;
+
+static void count_report(double fraction, const char *message, void *user)
+{
+    reports *seen = user;
+    ck_assert_double_ge(fraction, seen->last);
+    ck_assert_double_le(fraction, 1);
+    ck_assert_ptr_nonnull(strstr(message, ": "));
+    seen->last = fraction;
+    seen->count++;
+}
+
+static void tune(const char *device, double budget, ratecl_tune_result *result)
+{
+    journal said;
+    reports seen = { 0, 0 };
+    ratecl_context *context = open_context(device, &said);
+    ratecl_tune_options options = RATECL_TUNE_OPTIONS_INIT;
+    options.budget = budget;
+    options.progress = count_report;
+    options.progress_user = &seen;
+    *result = (ratecl_tune_result){ .size = sizeof *result };
+    ASSERT_OK(ratecl_tune(context, &options, result));
+    ratecl_context_release(context);
+    ck_assert_int_gt(seen.count, 0);
+}
+
+static void searched(const ratecl_device_info *device)
+{
+    static const char other[] =
+        "# a remark\nf32\tanother device\tof a platform\t1\tsweep_step=4\nthe last line";
+    ratecl_tune_result result;
+    journal said;
+    char text[4000];
+    write_text(other, sizeof other - 1);
+    tune(device->id, suite_is_small() ? 1e-3 : 5, &result);
+    for (int k = 0; k < RATECL_TUNE_COUNT; k++) {
+        ck_assert_double_gt(result.before[k], 0);
+        ck_assert_double_gt(result.after[k], 0);
+    }
+    ck_assert_int_le(result.failed, result.tried);
+    ck_assert_str_eq(result.file, file);
+    ck_assert_ptr_nonnull(strstr(result.parameters, "sweep_step="));
+
+    read_text(text, sizeof text);
+    ck_assert_ptr_eq(strstr(text, other), text);
+    ck_assert_ptr_nonnull(strstr(text, result.parameters));
+    evaluate(device->id, &said);
+    ck_assert_str_eq(said.used, result.parameters);
+    ck_assert_str_eq(said.ignored, "");
+
+    /* Once more: in the place of the line that is there. */
+    tune(device->id, 1e-3, &result);
+    char again[4000];
+    read_text(again, sizeof again);
+    ck_assert_ptr_eq(strstr(again, other), again);
+    const char *line = strstr(again, device->name);
+    ck_assert_ptr_nonnull(line);
+    ck_assert_ptr_null(strstr(line + 1, device->name));
+}
+
+START_TEST(search)
+{
+    on_devices(searched);
+}
+END_TEST
+
+/* ---- The file ---- */
+
+/* The beginning of the device's line, from one that the library wrote. */
+static void line_of(const ratecl_device_info *device, const char *parameters, char *line, size_t size)
+{
+    ratecl_tune_result result;
+    char text[4000];
+    tune(device->id, 1e-3, &result);
+    read_text(text, sizeof text);
+    char *begin = strstr(text, "\nf32\t"), *end = strstr(text, result.parameters);
+    ck_assert_ptr_nonnull(begin);
+    ck_assert_ptr_nonnull(end);
+    snprintf(line, size, "%.*s%s\n", (int)(end - begin - 1), begin + 1, parameters);
+}
+
+static void assert_ignored(const ratecl_device_info *device, const char *text, size_t bytes)
+{
+    journal said;
+    write_text(text, bytes);
+    evaluate(device->id, &said);
+    ck_assert_str_eq(said.used, "");
+    ck_assert_str_ne(said.ignored, "");
+}
+
+static void read_back(const ratecl_device_info *device)
+{
+    static const char *const bad[] = {
+        "sweep_step=", "sweep_step=many", "sweep_step=0",   "sweep_step=1000000", "no_parameter=3",
+        "tile=100",    "panel=7",         "sweep_vector=3", "sweep_step=2;tile",  "\x01\xff\x02"
+    };
+    char line[1000], longer[3000];
+    journal said;
+    line_of(device, "", line, sizeof line);
+    const size_t begin = strlen(line) - 1;
+
+    strcpy(line + begin, "sweep_step=2,sweep_rows=96\n");
+    write_text(line, strlen(line));
+    evaluate(device->id, &said);
+    ck_assert_str_eq(said.used, "sweep_step=2,sweep_rows=96");
+    ck_assert_ptr_nonnull(strstr(said.programs, "-DSTEP=2"));
+
+    ck_assert_int_eq(setenv("RATECL_TUNING", "sweep_step=3", 1), 0);
+    evaluate(device->id, &said);
+    ck_assert_ptr_nonnull(strstr(said.programs, "-DSTEP=3"));
+    ck_assert_int_eq(unsetenv("RATECL_TUNING"), 0);
+
+    for (size_t k = 0; k < COUNT(bad); k++) {
+        strcpy(line + begin, bad[k]);
+        assert_ignored(device, line, strlen(line));
+    }
+    memcpy(longer, line, begin);
+    memset(longer + begin, '1', sizeof longer - begin);
+    assert_ignored(device, longer, sizeof longer);
+
+    /* Of another device, cut short, or no text: nothing is said of it. */
+    line[begin - 1] = '\0';
+    write_text(line, begin);
+    evaluate(device->id, &said);
+    ck_assert_str_eq(said.used, "");
+    ck_assert_str_eq(said.ignored, "");
+}
+
+START_TEST(kept_parameters)
+{
+    on_devices(read_back);
+}
+END_TEST
+
+/* ---- Refusals ---- */
+
+static void nowhere(const ratecl_device_info *device)
+{
+    char path[160];
+    journal said;
+    ratecl_context *context = open_context(device->id, &said);
+    ratecl_tune_options options = RATECL_TUNE_OPTIONS_INIT;
+    ratecl_tune_result result = { .size = sizeof result };
+    write_text("", 0);
+    snprintf(path, sizeof path, "%s/below", file);
+    ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
+    ASSERT_REFUSED(ratecl_tune(context, &options, &result), path, "could not be written");
+    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
+    ASSERT_REFUSED(ratecl_tune(context, &options, &result), "tuning.txt", "RATECL_CACHE");
+    ck_assert_double_eq(result.before[0], 0);
+
+    static const double budgets[] = { 0, -1, NAN, INFINITY };
+    for (size_t k = 0; k < COUNT(budgets); k++) {
+        options.budget = budgets[k];
+        ASSERT_REFUSED(ratecl_tune(context, &options, &result), "options.budget");
+    }
+    result.size = 1;
+    ASSERT_REFUSED(ratecl_tune(context, NULL, &result), "result.size");
+    ASSERT_REFUSED(ratecl_tune(context, NULL, NULL), "result");
+    ratecl_context_release(context);
+}
+
+START_TEST(refusals)
+{
+    on_devices(nowhere);
+    ratecl_context *context = suite_context("cpu");
+    ratecl_tune_result result = { .size = sizeof result };
+    ASSERT_FAILS(ratecl_tune(context, NULL, &result), RATECL_ERROR_UNSUPPORTED, "nothing to tune");
+    ASSERT_REFUSED(ratecl_tune(NULL, NULL, &result), "context");
+    ratecl_context_release(context);
+    ratecl_tune_options options;
+    ratecl_tune_options_init(&options);
+    ck_assert_double_eq(options.budget, 60);
+    ck_assert_int_eq(options.keep, 1);
+    ratecl_tune_options_init(NULL);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = { search, kept_parameters, refusals };
+    return suite_run("tune", tests, COUNT(tests));
+}
