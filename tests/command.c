@@ -562,8 +562,7 @@ START_TEST(tune)
     }
     ck_assert_str_eq(json_get(root, "file", JSON_STRING)->string, path_of("tuning.txt", path));
     ck_assert_int_eq(access(path, R_OK), 0);
-    assert_prints("tune --quiet --budget 0.001", json_get(root, "parameters", JSON_STRING)->string);
-    assert_prints("tune --budget 0.001", "kept in     ");
+    assert_prints("tune --budget 0.001", json_get(root, "parameters", JSON_STRING)->string);
     json_free(root);
     ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
 }
