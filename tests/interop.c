@@ -209,6 +209,45 @@ START_TEST(host_memory)
 }
 END_TEST
 
+/* Host memory in pieces of a few rows, which the plan's own queue brings: the caller's one waits for them,
+ * and they for it. An evaluation of buffers that is still in flight gives way. */
+static void pieces_on(caller *owner, const char *device)
+{
+    static const array_order orders[] = { ORDER_C, ORDER_PADDED, ORDER_NEURON_FIRST };
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    options.staging_limit = 300;
+    ratecl_context *context = NULL;
+    ASSERT_OK(ratecl_cl_context_create(owner->context, owner->device, owner->queue, &options, &context));
+    for (size_t k = 0; k < COUNT(orders); k++) {
+        problem given = make_problem(RATECL_F32, orders[k], 47);
+        ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+        const ratecl_cl_inputs buffers = upload(owner, &given);
+        const ratecl_inputs inputs = problem_inputs(&given);
+        double total;
+        ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+        outputs.total = &total;
+        ASSERT_OK(ratecl_cl_enqueue(plan, &buffers, NULL, 0, NULL, NULL));
+        ASSERT_OK(ratecl_evaluate(plan, &inputs, &outputs));
+        release_buffers(&buffers);
+        ratecl_plan_release(plan);
+
+        gradients of;
+        gradients_take(&of, &given);
+        for (int accumulates = 0; accumulates < 2; accumulates++) {
+            const gradient_options how = { .accumulates = accumulates, .order = orders[k] };
+            gradients_check(&of, context, device, 0, of.given.term_count, &how);
+        }
+        gradients_free(&of);
+    }
+    ratecl_context_release(context);
+}
+
+START_TEST(host_memory_in_pieces)
+{
+    on_each(pieces_on);
+}
+END_TEST
+
 /* ---- Events ---- */
 
 static cl_int state_of(cl_event event)
@@ -699,9 +738,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        in_place,          host_memory, events,   values_buffer,       two_in_flight, gradients_in_place,
-        gradient_refusals, ownership,   refusals, plan_without_opencl, domain
-    };
+    const TTest *const tests[] = { in_place,      host_memory,   host_memory_in_pieces, events,
+                                   values_buffer, two_in_flight, gradients_in_place,    gradient_refusals,
+                                   ownership,     refusals,      plan_without_opencl,   domain };
     return suite_run("interop", tests, COUNT(tests));
 }

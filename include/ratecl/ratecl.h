@@ -322,7 +322,8 @@ typedef enum ratecl_precision {
  * Memory   A real is a number of the plan's precision. hebbian, to S: R N reals for the product. To W: the
  *          N^2 / 2 sums of the triangle, in two reals or a double each, once for each of the workers that
  *          share the rows, as many as it takes to fill the device: at N = 1024 about 4 N^2 doubles on the
- *          CPU path, at a small N more. Entropy: two reals (doubles on the CPU path) a row for each eps.
+ *          CPU path, at a small N more. Entropy: two reals (doubles on the CPU path) a row for each eps,
+ *          and its value about as much for each thousand neurons: more than the states, where there are few.
  */
 
 /** What an evaluation gives: the values, and the gradients that are joined to them by |. */
@@ -420,8 +421,9 @@ typedef struct ratecl_outputs {
 RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
 
 /** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL CPU
- *  device reads it in place; for another one the plan's first call of this function allocates what it needs on
- *  the device, which the plan keeps. Large arrays go there in pieces, while the device works on those before.
+ *  device reads it in place; for another one the plan's first call of this function allocates what it
+ *  needs on the device, which the plan keeps, and large arrays go there in pieces while the device works
+ *  on those before.
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written, and values that are not finite
  *  made it one; the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of them.
  */

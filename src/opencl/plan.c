@@ -123,6 +123,8 @@ static void fit_width(rc_tuning *tuning, int64_t N)
         tuning->sweep_vector /= 2;
     shrink(&tuning->sweep_vectors, (int64_t)tuning->sweep_lanes * tuning->sweep_vector, N);
     shrink(&tuning->sweep_lanes, (int64_t)tuning->sweep_vectors * tuning->sweep_vector, N);
+    while (tuning->tile % (2 * tuning->panel) == 0 && tuning->tile / 2 >= N)
+        tuning->tile /= 2;
 }
 
 static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
