@@ -15,8 +15,16 @@ typedef struct ceilings {
     double launch;       /* seconds: an empty kernel, or parallel region, and its wait */
 } ceilings;
 
-/* Of arrays of so many bytes. */
-ceilings ceilings_of_loops(size_t bytes);
+/* The loops on arrays of so many bytes, kept so that they can be run again. */
+typedef struct gauge gauge;
+gauge *open_gauge(size_t bytes);
+void close_gauge(gauge *g);
+ceilings ceilings_of_loops(gauge *g);
+
+/* What others do to a shared machine changes its memory's ceilings: raise the read and write ceilings to
+ * those of this moment. */
+void raise_to_now(const gauge *g, ceilings *of);
+
 #ifdef RATECL_WITH_OPENCL
 ceilings ceilings_of_kernels(const target *where, size_t bytes);
 #endif
@@ -24,11 +32,13 @@ ceilings ceilings_of_kernels(const target *where, size_t bytes);
 /* Of each a device's own, but for a CPU, which has what the loops reach too. */
 ceilings join_ceilings(ceilings kernels, ceilings cpu);
 
-/* Keep the best. */
-static inline void raise(double *ceiling, double rate)
+/* Keep the best; true for a new one. */
+static inline bool raise(double *ceiling, double rate)
 {
-    if (rate > *ceiling)
+    const bool best = rate > *ceiling;
+    if (best)
         *ceiling = rate;
+    return best;
 }
 
 #endif
