@@ -15,15 +15,22 @@ typedef struct ceilings {
     double launch;       /* seconds: an empty kernel, or parallel region, and its wait */
 } ceilings;
 
-/* The loops on arrays of so many bytes, kept so that they can be run again. */
+/* How the loops are best run on this CPU. */
 typedef struct gauge gauge;
-gauge *open_gauge(size_t bytes);
-void close_gauge(gauge *g);
-ceilings ceilings_of_loops(gauge *g);
 
-/* What others do to a shared machine changes its memory's ceilings: raise the read and write ceilings to
- * those of this moment. */
-void raise_to_now(const gauge *g, ceilings *of);
+/* Measure the ceilings with arrays of so many bytes. */
+gauge *new_gauge(size_t bytes, ceilings *found);
+void release_gauge(gauge *g);
+
+typedef struct span {
+    void *memory;
+    size_t bytes;
+} span;
+
+/* Where an array lies, and what others do to a shared machine, changes what its memory allows: raise the read
+ * ceiling to that of these arrays, together and now, and the write ceiling to that of `written`, which is
+ * overwritten. Arrays that are too small for the loops change nothing. */
+void raise_to_now(const gauge *g, const span *read, size_t read_count, span written, ceilings *of);
 
 #ifdef RATECL_WITH_OPENCL
 ceilings ceilings_of_kernels(const target *where, size_t bytes);

@@ -149,43 +149,46 @@ static uint32_t run_on_threads(const bench *b, const pass *p, manner how)
     return result;
 }
 
-/* Bytes a second of a pass, in the best run after one that is checked. */
-static double rate(const bench *b, const pass *p, manner how)
+/* Bytes a second of a pass over these in turn, in the best run after one that is checked. */
+static double rate(const bench *all, size_t count, const pass *p, manner how, int runs)
 {
-    stopwatch watch = new_stopwatch(RUNS, INFINITY);
-    if (!p->check(b, run_on_threads(b, p, how)))
-        fail("ceilings", "a loop's result is wrong");
+    double bytes = 0;
+    stopwatch watch = new_stopwatch(runs, INFINITY);
+    for (size_t k = 0; k < count; ++k) {
+        bytes += p->arrays * (double)(all[k].count * sizeof(float));
+        if (!p->check(&all[k], run_on_threads(&all[k], p, how)))
+            fail("ceilings", "a loop's result is wrong");
+    }
     while (wants_more(&watch)) {
         start_run(&watch);
-        run_on_threads(b, p, how);
+        for (size_t k = 0; k < count; ++k)
+            run_on_threads(&all[k], p, how);
         end_run(&watch);
     }
-    return p->arrays * (double)(b->count * sizeof(float)) / summary(&watch).minimum;
+    return bytes / summary(&watch).minimum;
 }
 
 static const pass read_pass = { run_read, check_read, 1 }, write_pass = { run_write, check_write, 1 },
                   copy_pass = { run_copy, check_copy, 2 }, triad_pass = { run_triad, check_triad, 3 };
 
 struct gauge {
-    bench b;
     manner read, write; /* the best ones */
 };
 
-static void measure_memory(gauge *g, ceilings *found)
+static void measure_memory(const bench *b, gauge *g, ceilings *found)
 {
     static const size_t distances[] = { 0, 64, 256, 1024 }; /* all divide a block */
-    const bench *b = &g->b;
     for (size_t k = 0; k < sizeof distances / sizeof *distances; ++k) {
         for (int streams = 1; streams <= 8; streams *= 2) {
             const manner how = { streams, distances[k], false };
-            if (raise(&found->read, rate(b, &read_pass, how)))
+            if (raise(&found->read, rate(b, 1, &read_pass, how, RUNS)))
                 g->read = how;
         }
         for (int non_temporal = 0; non_temporal < 2; ++non_temporal) {
             const manner how = { 1, distances[k], non_temporal };
-            raise(&found->copy, rate(b, &copy_pass, how));
-            raise(&found->triad, rate(b, &triad_pass, how));
-            if (k == 0 && raise(&found->write, rate(b, &write_pass, how)))
+            raise(&found->copy, rate(b, 1, &copy_pass, how, RUNS));
+            raise(&found->triad, rate(b, 1, &triad_pass, how, RUNS));
+            if (k == 0 && raise(&found->write, rate(b, 1, &write_pass, how, RUNS)))
                 g->write = how;
         }
     }
@@ -231,34 +234,50 @@ static double launch_time(const bench *b)
     return least;
 }
 
-gauge *open_gauge(size_t bytes)
+gauge *new_gauge(size_t bytes, ceilings *found)
 {
-    gauge *made = new_array(sizeof *made);
-    *made = (gauge){ .b = new_bench(bytes) };
-    return made;
+    enum { ROUNDS = 100000, TRIES = 60 };
+    const bench b = new_bench(bytes);
+    gauge *g = new_array(sizeof *g);
+    *g = (gauge){ 0 };
+    *found = (ceilings){ .launch = launch_time(&b) };
+    measure_memory(&b, g, found);
+    for (int run = 0; run < TRIES; ++run)
+        raise(&found->multiply_add, multiply_add_rate(&b, ROUNDS));
+    for (int a = 0; a < ARRAYS_USED; ++a)
+        free(b.x[a]);
+    return g;
 }
 
-void close_gauge(gauge *g)
+void release_gauge(gauge *g)
 {
-    for (int a = 0; a < ARRAYS_USED; ++a)
-        free(g->b.x[a]);
     free(g);
 }
 
-ceilings ceilings_of_loops(gauge *g)
+/* As much of an array as the loops take; count 0 where it is too small. */
+static bench bench_on(span where)
 {
-    enum { ROUNDS = 100000, TRIES = 60 };
-    ceilings found = { .launch = launch_time(&g->b) };
-    measure_memory(g, &found);
-    for (int run = 0; run < TRIES; ++run)
-        raise(&found.multiply_add, multiply_add_rate(&g->b, ROUNDS));
-    return found;
+    bench made = { .code = choose_loops(), .x = { where.memory, where.memory }, .threads = thread_count() };
+    made.part = where.bytes / sizeof(float) / LOOP_BLOCK / (size_t)made.threads * LOOP_BLOCK;
+    made.count = made.part * (size_t)made.threads;
+    return made;
 }
 
-void raise_to_now(const gauge *g, ceilings *of)
+void raise_to_now(const gauge *g, const span *read, size_t read_count, span written, ceilings *of)
 {
-    raise(&of->read, rate(&g->b, &read_pass, g->read));
-    raise(&of->write, rate(&g->b, &write_pass, g->write));
+    enum { READ_MOST = 2 };
+    const manner manners[] = { g->read, { .streams = 4 } };
+    bench all[READ_MOST];
+    size_t used = 0;
+    for (size_t k = 0; k < read_count && used < READ_MOST; ++k) {
+        all[used] = bench_on(read[k]);
+        used += all[used].count > 0;
+    }
+    for (size_t k = 0; used && k < sizeof manners / sizeof *manners; ++k)
+        raise(&of->read, rate(all, used, &read_pass, manners[k], RUNS / 2));
+    all[0] = bench_on(written);
+    if (all[0].count)
+        raise(&of->write, rate(all, 1, &write_pass, g->write, RUNS / 2));
 }
 
 ceilings join_ceilings(ceilings kernels, ceilings cpu)

@@ -151,11 +151,6 @@ static size_t sweep_bytes(const scale *sizes)
     return (size_t)(sizes->sweep[0] * sizes->sweep[1] * sizes->sweep[2]) * sizeof(float);
 }
 
-static bool is_cpu(const ratecl_device_info *device)
-{
-    return device->kind != RATECL_DEVICE_GPU && device->kind != RATECL_DEVICE_ACCELERATOR;
-}
-
 /* The device's targets and their ceilings; a device named twice counts once. */
 static void add_sites(sites *found, const char *name, const scale *sizes, const ceilings *loops, report *out)
 {
@@ -195,8 +190,8 @@ static bool has_opencl_device(void)
 
 static void open_sites(sites *found, const options *given, report *out)
 {
-    found->loops = open_gauge(sweep_bytes(&given->sizes));
-    const ceilings loops = ceilings_of_loops(found->loops);
+    ceilings loops;
+    found->loops = new_gauge(sweep_bytes(&given->sizes), &loops);
     found->reference = open_host("cpu");
     for (int k = 0; k < given->devices.count; ++k)
         add_sites(found, given->devices.word[k], &given->sizes, &loops, out);
@@ -214,7 +209,7 @@ static void close_sites(sites *found)
     for (size_t k = 0; k < found->count; ++k)
         close_target(&found->all[k].where);
     close_target(&found->reference);
-    close_gauge(found->loops);
+    release_gauge(found->loops);
 }
 
 /* ---- Lines ---- */
@@ -253,6 +248,21 @@ static bool bound_by_memory(bound least)
     return strncmp(least.name, "read", 4) == 0;
 }
 
+/* The ceilings of a CPU's memory where the problem's arrays lie, which the other targets on it share. */
+static void measure_memory_of(const problem *p, const gauge *loops, arrays *host, ceilings *most)
+{
+    const array all[] = { p->used.states, p->used.reference };
+    const size_t bytes = problem_states(p) * element_bytes(p->of->element);
+    span read[2];
+    size_t count = 0;
+    for (size_t k = 0; k < sizeof all / sizeof *all; ++k)
+        if (all[k] != NO_ARRAY)
+            read[count++] = (span){ memory_for(host, all[k]), bytes };
+    const span written = { memory_for(host, p->used.gradient_states),
+                           gradient_bytes(p, RATECL_OUTPUT_GRADIENT_STATES) };
+    raise_to_now(loops, read, count, written, most);
+}
+
 /* The problem's times and what they are held against: of a CPU's memory, the ceilings just before and after.
  */
 static result run_here(site *here, const problem *p, int runs, const outcome *expected, const gauge *loops,
@@ -261,15 +271,15 @@ static result run_here(site *here, const problem *p, int runs, const outcome *ex
     result one = new_result(here, p->of->name, p);
     one.value_count = count_terms(p->of->criteria);
     one.done = work_of(p);
-    ceilings most = here->most;
+    ceilings most = here->most, now = { .read = 0 };
     const bool again = is_cpu(&here->where.device) && bound_by_memory(bound_of(one.done, &most));
-    if (again) {
-        most.read = most.write = 0;
-        raise_to_now(loops, &most);
-    }
+    if (again)
+        measure_memory_of(p, loops, host, &now);
     one.time = measure(&here->where, p, host, runs, expected, &one.found);
     if (again)
-        raise_to_now(loops, &most);
+        measure_memory_of(p, loops, host, &now);
+    most.read = now.read > 0 ? now.read : most.read;
+    most.write = now.write > 0 ? now.write : most.write;
     one.least = bound_of(one.done, &most);
     return one;
 }

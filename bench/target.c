@@ -2,6 +2,7 @@
 #include "target.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "support.h"
 
@@ -13,6 +14,11 @@ target open_host(const char *name)
     CHECK(ratecl_context_create(&options, &where.context));
     CHECK(ratecl_context_device(where.context, &where.device));
     return where;
+}
+
+bool is_cpu(const ratecl_device_info *device)
+{
+    return device->kind != RATECL_DEVICE_GPU && device->kind != RATECL_DEVICE_ACCELERATOR;
 }
 
 const char *memory_of(const target *where)
@@ -67,11 +73,10 @@ static void load_array(target *where, arrays *host, array which)
 {
     if (which == NO_ARRAY || where->buffers[which])
         return;
-    const size_t bytes = host->bytes[which];
-    cl_mem buffer;
-    CL_NEW(buffer, clCreateBuffer(where->cl, CL_MEM_READ_WRITE, bytes, NULL, &code));
-    CL(clEnqueueWriteBuffer(where->queue, buffer, CL_TRUE, 0, bytes, memory_for(host, which), 0, NULL, NULL));
-    where->buffers[which] = buffer;
+    void *memory = memory_for(host, which);
+    const cl_mem_flags how = is_cpu(&where->device) ? CL_MEM_USE_HOST_PTR : CL_MEM_COPY_HOST_PTR;
+    CL_NEW(where->buffers[which],
+           clCreateBuffer(where->cl, CL_MEM_READ_WRITE | how, host->bytes[which], memory, &code));
 }
 
 void load(target *where, arrays *host, const operands *used)
@@ -82,11 +87,18 @@ void load(target *where, arrays *host, const operands *used)
         load_array(where, host, all[k]);
 }
 
+/* Of a buffer that is the host's array, mapping it is enough. */
 void read_back(const target *where, arrays *host, array which, size_t bytes)
 {
-    if (where->in_place)
-        CL(clEnqueueReadBuffer(where->queue, where->buffers[which], CL_TRUE, 0, bytes,
-                               memory_for(host, which), 0, NULL, NULL));
+    if (!where->in_place)
+        return;
+    void *memory = memory_for(host, which), *mapped;
+    CL_NEW(mapped, clEnqueueMapBuffer(where->queue, where->buffers[which], CL_TRUE, CL_MAP_READ, 0, bytes, 0,
+                                      NULL, NULL, &code));
+    if (mapped != memory)
+        memcpy(memory, mapped, bytes);
+    CL(clEnqueueUnmapMemObject(where->queue, where->buffers[which], mapped, 0, NULL, NULL));
+    CL(clFinish(where->queue));
 }
 
 static cl_mem buffer_for(const target *where, array which)

@@ -20,7 +20,8 @@ typedef struct target {
     cl_context cl;
     cl_device_id id;
     cl_command_queue queue;
-    cl_mem buffers[ARRAYS]; /* the device's copies of the host's arrays, made when they are first used */
+    cl_mem buffers[ARRAYS]; /* the device's copies of the host's arrays, or those on a CPU; made when first
+                               used */
 #endif
 } target;
 
@@ -39,6 +40,9 @@ void check_code(cl_int code, const char *call);
     } while (0)
 #endif
 void close_target(target *where);
+
+/* Whether it works in the host's memory. */
+bool is_cpu(const ratecl_device_info *device);
 
 /* "host" or "device" memory. */
 const char *memory_of(const target *where);
