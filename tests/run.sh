@@ -56,8 +56,8 @@ stage() (
     report "$name" "$start" "$log" "$@"
 )
 
-on_device='values gradients single domain guards interop threads recordings'
-in_simulator='values gradients single domain interop'
+on_device='values gradients single domain guards interop threads recordings logarithm'
+in_simulator='values gradients single domain interop logarithm'
 pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Portable'
 # Its translator of LLVM 15, in GlobalValue::eraseFromParent, reads memory that it has freed, which Meson would
 # have overwritten.
