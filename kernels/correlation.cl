@@ -52,27 +52,27 @@
 #define PARTS (PARTS_ACROSS * (TILE / DOWN))
 /* Where column c of staged step k lies. */
 #define STAGED(k, c) (((c) / PANEL * DEPTH + (k)) * PANEL + (c) % PANEL)
-/* From one staged row to the next, where rows lie as such: odd, for local memory's banks. */
-#define LINE (DEPTH + 1)
+/* From one staged row to the next, where rows lie as such: odd, for local memory's banks, and whole vectors where it is
+ * a cache. */
+#define LINE (LANES == 1 ? DEPTH : DEPTH + 1)
 /* One part for each lane stays in its registers from one stage to the next. */
 #define ONE_PART (PARTS <= LANES)
 
 #if GRADIENT < 2
-/* U (padded, padded) from W (1, N, N) of any layout. */
+/* Row i of U (padded, padded) from W (1, N, N) of any layout, one group for each. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
      global real *restrict U)
 {
-    const long first = ((long)get_group_id(0) * LANES + get_local_id(0)) * VECTOR;
-    for (long k = first; k < min(first + VECTOR, padded * padded); ++k) {
-        const long i = k / padded, j = k % padded;
+    const long i = get_group_id(0);
+    for (long j = get_local_id(0); j < padded; j += LANES) {
         real folded = 0;
         if (i < N && j < N && i <= (GRADIENT ? N : j)) {
             folded = LOAD_ONE(weights + offset + i * si + j * sj);
             if (GRADIENT || i < j)
                 folded += LOAD_ONE(weights + offset + j * si + i * sj);
         }
-        U[k] = folded;
+        U[i * padded + j] = folded;
     }
 }
 #endif
@@ -94,13 +94,13 @@ INLINE void stage(local real *staged, global const element *states, long begin, 
 }
 
 /* products[m][n] += sum_k left[k, m] right[k, n0 + n] over the staged steps [start, end); left's element k, m lies
- * at k * step + m * row. Meanwhile what lies at ahead + k * ahead_step is fetched. */
+ * at k * step + m * row. Meanwhile what lies at ahead + k * ahead_bytes is fetched. */
 INLINE void multiply(realv products[DOWN][ACROSS], local const real *left, const int step, const int row,
-                     local const real *right, int n0, int start, int end, global const element *ahead,
-                     long ahead_step)
+                     local const real *right, int n0, int start, int end, global const char *ahead,
+                     long ahead_bytes)
 {
     for (int k = start; k < end; ++k) {
-        AHEAD(ahead + k * ahead_step);
+        AHEAD(ahead + k * ahead_bytes);
         realv b[ACROSS];
 #pragma unroll
         for (int n = 0; n < ACROSS; ++n)
@@ -186,12 +186,13 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
             if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
                 continue; /* below the diagonal, or past the last neuron */
             global const real *u = U + (i * TILE + m0) * padded + j * TILE + n0;
-            global const element *ahead = states + begin + DEPTH * st + ahead_column(part, i, j) * si;
+            global const char *ahead =
+                (global const char *)(states + begin + DEPTH * st + ahead_column(part, i, j) * si);
             for (int start = 0; start < depth; start += RUN) {
                 realv products[DOWN][ACROSS];
                 clear(products);
                 multiply(products, rows + STAGED(0, m0), PANEL, 1, right, n0, start, min(start + RUN, depth), ahead,
-                         st);
+                         st * sizeof(element));
                 vector_add(&met, &met_lost, meet(products, u, padded));
             }
         }
@@ -230,16 +231,47 @@ INLINE void stage_weights(local real *staged, global const real *U, long padded,
     }
 }
 
+/* A lone lane leaves the components of a sum apart: local memory is its cache. */
+#if LANES == 1
+#define SUMMANDS VECTOR
+INLINE void add_part(local real *at, realv x) { VSTORE(local, REAL, VLOAD(local, REAL, at) + x, at); }
+INLINE real part_sum(local const real *at) { return components_sum(VLOAD(local, REAL, at)); }
+#else
+#define SUMMANDS 1
+INLINE void add_part(local real *at, realv x) { *at += components_sum(x); }
+INLINE real part_sum(local const real *at) { return *at; }
+#endif
+
+/* Some neurons of a row, which may not exist. */
+INLINE realv load_row(global const element *states, long begin, long index, long si, long some)
+{
+    return begin == LONG_MIN || some <= 0 ? (realv)0 : load_some(states, index, si, some);
+}
+
 /* Add to the product's rows from `row` on, of which `rows` exist, in the columns from `column` on. */
 INLINE void add_products(global real *product, long row, long rows, long column, long N, bool fresh,
                          realv products[DOWN][ACROSS])
 {
+    global real *to = product + row * N + column;
+    if (rows >= DOWN && column + WIDTH <= N) {
+#pragma unroll
+        for (int m = 0; m < DOWN; ++m)
+#pragma unroll
+            for (int n = 0; n < ACROSS; ++n)
+                if (!fresh)
+                    products[m][n] += VLOAD(global, REAL, to + m * N + n * VECTOR);
+#pragma unroll
+        for (int m = 0; m < DOWN; ++m)
+#pragma unroll
+            for (int n = 0; n < ACROSS; ++n)
+                VSTORE(global, REAL, products[m][n], to + m * N + n * VECTOR);
+        return;
+    }
     for (int m = 0; m < min((long)DOWN, rows); ++m)
         for (int n = 0; n < ACROSS; ++n) {
-            const long at = (row + m) * N + column + n * VECTOR, some = N - column - n * VECTOR;
+            const long at = m * N + n * VECTOR, some = N - column - n * VECTOR;
             if (some > 0)
-                store_reals(product, at, some,
-                            fresh ? products[m][n] : products[m][n] + load_reals(product, at, some));
+                store_reals(to, at, some, fresh ? products[m][n] : products[m][n] + load_reals(to, at, some));
         }
 }
 
@@ -249,7 +281,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
                long first_unit, long padded, global const real *restrict U, global real *restrict sums,
                global real *restrict product)
 {
-    local real left[TILE * LINE], right[DEPTH * TILE], parts[TILE * PARTS_ACROSS];
+    local real left[TILE * LINE], right[DEPTH * TILE], parts[TILE * PARTS_ACROSS * SUMMANDS];
     local long begin[TILE];
     const int lane = get_local_id(0);
     const long tiles = padded / TILE;
@@ -259,7 +291,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
         const long row = first_row + c;
         begin[c] = row < R ? row_begin(row, T, offset, sb, st) : LONG_MIN;
     }
-    for (int k = lane; k < TILE * PARTS_ACROSS; k += LANES)
+    for (int k = lane; k < TILE * PARTS_ACROSS * SUMMANDS; k += LANES)
         parts[k] = 0;
     BARRIER();
 
@@ -279,6 +311,12 @@ correlate_step(global const element *restrict states, long offset, long sb, long
             const long column = j * TILE + n0;
             if (column >= N)
                 continue;
+            const int line = part - TILE / VECTOR; /* of the weights, or of the rows */
+            global const char *ahead =
+                line < 0 ? (global const char *)(U + (i + DEPTH) * padded + j * TILE + part * VECTOR)
+                         : (global const char *)(states + begin[0] + line / (DEPTH / VECTOR) * DEPTH * st +
+                                                 (i + DEPTH + line % (DEPTH / VECTOR) * VECTOR) * si);
+            const long ahead_bytes = line < 0 ? padded * sizeof(real) : st * sizeof(element);
 #if GRADIENT
             if (!ONE_PART || i == 0)
                 clear(sums_of_products);
@@ -286,21 +324,25 @@ correlate_step(global const element *restrict states, long offset, long sb, long
             for (int start = 0; start < depth; start += RUN) {
                 realv products[DOWN][ACROSS];
                 clear(products);
-                multiply(products, left + m0 * LINE, 1, LINE, right, n0, start, min(start + RUN, depth), states, 0);
+                multiply(products, left + m0 * LINE, 1, LINE, right, n0, start, min(start + RUN, depth), ahead,
+                         ahead_bytes);
+                const bool whole = column + WIDTH <= N && begin[m0 + DOWN - 1] != LONG_MIN;
+#pragma unroll
                 for (int m = 0; m < DOWN; ++m) {
-                    if (begin[m0 + m] == LONG_MIN)
-                        break;
                     realv weighted = (realv)0;
+#pragma unroll
                     for (int n = 0; n < ACROSS; ++n) {
-                        const long some = N - column - n * VECTOR;
                         const long index = begin[m0 + m] + (column + n * VECTOR) * si;
-                        const realv x = some >= VECTOR ? load(states, index, si) : load_some(states, index, si, some);
+                        const realv x = whole ? load(states, index, si)
+                                              : load_row(states, begin[m0 + m], index, si, N - column - n * VECTOR);
                         weighted = fma(products[m][n], x, weighted);
                     }
-                    parts[(m0 + m) * PARTS_ACROSS + n0 / WIDTH] += components_sum(weighted);
+                    add_part(parts + ((m0 + m) * PARTS_ACROSS + n0 / WIDTH) * SUMMANDS, weighted);
                 }
 #if GRADIENT
+#pragma unroll
                 for (int m = 0; m < DOWN; ++m)
+#pragma unroll
                     for (int n = 0; n < ACROSS; ++n)
                         sums_of_products[m][n] += products[m][n];
 #endif
@@ -316,7 +358,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
     for (int c = lane; c < TILE && first_row + c < R; c += LANES) {
         sum row = (sum)(0);
         for (int k = 0; k < PARTS_ACROSS; ++k)
-            row = sum_add(row, parts[c * PARTS_ACROSS + k]);
+            row = sum_add(row, part_sum(parts + (c * PARTS_ACROSS + k) * SUMMANDS));
         sums[j * R + first_row + c] = GRADIENT ? (real)0.5f * sum_value(row) : sum_value(row); /* U is twice W there */
     }
 }
@@ -340,9 +382,14 @@ INLINE void stage_signed(local real *staged, global const element *states, local
 }
 
 /* The number of reals in a tile's compensated sums, and where component 0 of a part's vector lies among them, that
- * of what they are too large by being TILE * TILE further on. Neighbouring lanes are neighbours. */
+ * of what they are too large by being TILE * TILE further on. Neighbouring lanes are neighbours; a lone lane has its
+ * vectors side by side. */
 #define TILE_SUMS (2 * TILE * TILE)
+#if LANES == 1
+#define PLACE(part, m, n) ((((part)*DOWN + (m)) * ACROSS + (n)) * VECTOR)
+#else
 #define PLACE(part, m, n) ((((m)*ACROSS + (n)) * PARTS + (part)) * VECTOR)
+#endif
 
 /* Stages that are added up before they join the compensated sums. */
 #define STAGES (ONE_PART && LONG_RUN > DEPTH ? LONG_RUN / DEPTH : 1)
@@ -392,7 +439,8 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
             if (stage % STAGES == 0)
                 clear(products);
             multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0, 0, depth,
-                     states + begin[0] + DEPTH * st + ahead_column(part, i, j) * si, st);
+                     (global const char *)(states + begin[0] + DEPTH * st + ahead_column(part, i, j) * si),
+                     st * sizeof(element));
             if (!ends)
                 continue;
             const bool fresh = unit < slots && stage < STAGES;

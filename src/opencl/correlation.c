@@ -43,7 +43,7 @@ static ratecl_status add_fold(rc_cl_builder *b)
     RC_TRY(rc_cl_scratch_reals(b, padded * padded, &b->folded));
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", t->tile_lanes, &step));
     step->input = RC_WEIGHTS;
-    step->groups = rc_ceil_div(padded * padded, (int64_t)t->tile_lanes * t->tile_vector);
+    step->groups = padded;
     step->units = 1;
     step->unit_rows = N;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
