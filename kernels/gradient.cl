@@ -12,7 +12,7 @@
  *   LAGS        number of lags
  *   ENTROPIES   number of eps; ZERO_FIRST 1 where the first of them is 0
  *   PRODUCT     1 for the Hebbian product with the signs of batches, 2 with those of rows, 3 with both; else 0
- *   STEP        rows a lane takes at once
+ *   STEP        rows a lane takes at once; VECTOR with ALONG or OUTPUT_ALONG
  *   VECTORS     vectors of neurons a lane takes */
 #ifndef READS
 #define READS 1
@@ -69,6 +69,16 @@ INLINE realv load_states(const whole *all, long index, long some, const bool tai
     return tail ? load_some(all->states, index, all->si, some) : load(all->states, index, all->si);
 }
 
+/* Neighbours in memory: VECTOR neurons of a row, or with ALONG and several rows VECTOR steps of a neuron. */
+INLINE realv load_line(const whole *all, long index, const int rows, long some, const bool tail)
+{
+#if ALONG
+    if (rows > 1)
+        return load_neighbours(all->states + index);
+#endif
+    return load_states(all, index, some, tail);
+}
+
 #if ENTROPIES
 /* eps = 0: dH/dS = (A/Z - log S)/Z; else (h - sum p h)/(Z + eps) with h = -log(p + eps) - p/(p + eps). */
 INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const int r, realv g)
@@ -98,15 +108,22 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
     const realv mean = load_reals(all->statistics, column, some);
     const realv mean_low = load_reals(all->statistics, N + column, some);
 #endif
+    const long index = set->begin + column * all->si;
     realv g[STEP];
+#if READS && ALONG
+    realv block[STEP];
+    if (rows > 1)
+        load_block(block, all->states + index, all->si);
+#endif
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
         g[r] = offset;
-#if READS
-        const long index = set->begin + column * all->si + r * all->st;
+#if READS && ALONG
+        const realv x = rows > 1 ? block[r] : load_states(all, index, some, tail);
+#elif READS
         if (rows > 1)
-            AHEAD(all->states + index + STEP * all->st);
-        const realv x = load_states(all, index, some, tail);
+            AHEAD(all->states + index + (r + STEP) * all->st);
+        const realv x = load_states(all, index + r * all->st, some, tail);
 #endif
 #if SLOPES
         g[r] = fma((x - mean) - mean_low, slope, g[r]);
@@ -118,24 +135,43 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
         g[r] = fma(load_reals(all->product, (set->row + r) * N + column, some), (realv)set->sign[r], g[r]);
 #endif
     }
+#if OUTPUT_ALONG
+    if (rows > 1)
+        transpose(g); /* and is from here on the gradient of neurons, step by step */
+#endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
         if (!set->later[l] && !set->earlier[l])
             continue;
+        realv differences[STEP];
 #pragma unroll
         for (int r = 0; r < rows; ++r) {
-            const long index = set->begin + column * all->si + r * all->st;
-            const realv x = load_states(all, index, some, tail);
-            const realv later = x - load_states(all, index + set->later[l], some, tail);
-            const realv earlier = x - load_states(all, index + set->earlier[l], some, tail);
-            g[r] = fma(later + earlier, (realv)all->factors[l], g[r]);
+            const long at = index + r * (ALONG && rows > 1 ? all->si : all->st);
+            const realv x = load_line(all, at, rows, some, tail);
+            differences[r] = (x - load_line(all, at + set->later[l], rows, some, tail)) +
+                             (x - load_line(all, at + set->earlier[l], rows, some, tail));
         }
+#if ALONG != OUTPUT_ALONG
+        if (rows > 1)
+            transpose(differences);
+#endif
+#pragma unroll
+        for (int r = 0; r < rows; ++r)
+            g[r] = fma(differences[r], (realv)all->factors[l], g[r]);
     }
 #endif
     /* After all loads: a processor may take a load for one of what was just stored a multiple of 4 KiB away. */
+    const long to = set->begin_output + column * all->output_si;
 #pragma unroll
-    for (int r = 0; r < rows; ++r)
-        store(all->gradient, set->begin_output + column * all->output_si + r * all->output_st, all->output_si, some, g[r]);
+    for (int r = 0; r < rows; ++r) {
+#if OUTPUT_ALONG
+        if (rows > 1) {
+            store_neighbours(all->gradient + to + r * all->output_si, g[r]);
+            continue;
+        }
+#endif
+        store(all->gradient, to + r * all->output_st, all->output_si, some, g[r]);
+    }
 }
 
 /* Where what belongs to rows lies. row_factors: (ENTROPIES, 2, R); sums from batches on: (B), each batch's energy;
@@ -191,10 +227,11 @@ INLINE void give_rows(const whole *all, const row_set *set, const int rows, long
     }
 }
 
-/* How many of the `most` rows from time step t on can be taken at once: STEP or 1. */
-INLINE int rows_alike(long t, long most, long T, global const long *taus)
+/* How many of the `most` rows from time step t on can be taken at once: STEP, or 1, and that where `together` does not
+ * hold. */
+INLINE int rows_alike(long t, long most, long T, global const long *taus, bool together)
 {
-    bool alike = most >= STEP && t + STEP <= T;
+    bool alike = together && most >= STEP && t + STEP <= T;
     for (int l = 0; l < LAGS; ++l)
         alike = alike && (t + STEP + taus[l] <= T || t + taus[l] >= T) && (t >= taus[l] || t + STEP <= taus[l]);
     return alike ? STEP : 1;
@@ -221,9 +258,10 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     const long tail_column = N - N % VECTOR;
     const bool tail = tail_column < N && tail_column >= first_column && tail_column < first_column + TILE &&
                       (tail_column - first_column) / VECTOR % LANES == get_local_id(0);
+    const bool together = (!ALONG | (st == 1)) & (!OUTPUT_ALONG | (output_st == 1));
     row_set set;
     for (long row = first_row; row < end;) {
-        const int count = rows_alike(row % T, end - row, T, taus);
+        const int count = rows_alike(row % T, end - row, T, taus, together);
         find_set(&set, &all, &in, count, row);
         if (count == STEP)
             give_rows(&all, &set, STEP, first_column);

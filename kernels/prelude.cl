@@ -5,12 +5,13 @@
  *   PRECISION   32 or 64: bits of the arithmetic
  *   ELEMENT     0 f32, 1 f64, 2 f16, 3 u8: the type of the array that is read
  *   CONTIGUOUS  1 where neighbouring neurons are neighbours in memory
+ *   ALONG       1 where it is the steps that are neighbours
  *   VECTOR      2, 4, 8 or 16 neurons that a lane takes at once
  *   LANES       lanes of a group
  *   FETCH       1 where a cache is told what will be read
  * and for kernels that write a gradient
  *   OUTPUT      0 f32, 1 f64: the type of the array that is written
- *   OUTPUT_CONTIGUOUS, ACCUMULATE
+ *   OUTPUT_CONTIGUOUS, OUTPUT_ALONG, ACCUMULATE
  *   STREAM      1 where what is written is too large for a cache */
 #ifndef PRECISION
 #define PRECISION 32
@@ -20,6 +21,9 @@
 #endif
 #ifndef CONTIGUOUS
 #define CONTIGUOUS 1
+#endif
+#ifndef ALONG
+#define ALONG 0
 #endif
 #ifndef VECTOR
 #define VECTOR 4
@@ -32,6 +36,9 @@
 #endif
 #ifndef OUTPUT_CONTIGUOUS
 #define OUTPUT_CONTIGUOUS 1
+#endif
+#ifndef OUTPUT_ALONG
+#define OUTPUT_ALONG 0
 #endif
 #ifndef ACCUMULATE
 #define ACCUMULATE 0
@@ -158,6 +165,41 @@ INLINE realv load(global const element *memory, long index, long stride)
 #endif
 }
 
+#if ALONG || OUTPUT_ALONG
+/* x[r].s[k] and x[k].s[r] change places. Of an element's number, row and column one after the other, each round turns
+ * the bits by one. */
+INLINE void transpose(realv x[VECTOR])
+{
+#pragma unroll
+    for (int round = 1; round < VECTOR; round *= 2) {
+        realv y[VECTOR];
+#pragma unroll
+        for (int k = 0; k < VECTOR / 2; ++k) {
+            y[2 * k].even = x[k].lo;
+            y[2 * k].odd = x[k + VECTOR / 2].lo;
+            y[2 * k + 1].even = x[k].hi;
+            y[2 * k + 1].odd = x[k + VECTOR / 2].hi;
+        }
+#pragma unroll
+        for (int k = 0; k < VECTOR; ++k)
+            x[k] = y[k];
+    }
+}
+#endif
+
+#if ALONG
+/* VECTOR rows of VECTOR neurons, read as they lie. */
+INLINE void load_block(realv x[VECTOR], global const element *p, long si)
+{
+#pragma unroll
+    for (int k = 0; k < VECTOR; ++k) {
+        AHEAD(p + k * si + 4 * VECTOR);
+        x[k] = load_neighbours(p + k * si);
+    }
+    transpose(x);
+}
+#endif
+
 /* The `count` reals from index `index` on, and zeros beyond them. */
 #define REAL_OF_SOME(k) ((k) < count ? memory[index + (k)] : (real)0)
 INLINE realv load_reals(global const real *memory, long index, long count)
@@ -192,18 +234,6 @@ INLINE long row_begin(long row, long T, long offset, long sb, long st)
     return offset + row / T * sb + row % T * st;
 }
 
-/* Where each of the `rows` rows from `row` on begins, and its time step: the next row is a step away, or begins
- * a new batch. */
-INLINE void find_rows(long *begin, long *time, const int rows, long row, long T, long offset, long sb, long st)
-{
-    long t = row % T;
-    for (int r = 0; r < rows; ++r) {
-        begin[r] = r == 0 || t == 0 ? row_begin(row + r, T, offset, sb, st) : begin[r - 1] + st;
-        time[r] = t;
-        t = t + 1 == T ? 0 : t + 1;
-    }
-}
-
 /* ---- Elements of the array that is written ---- */
 
 #if OUTPUT == 1
@@ -218,23 +248,28 @@ NEIGHBOURS(OUTPUT_TYPE);
 #endif
 #define CONVERT_OUTPUT(x) PASTE(PASTE(convert_, OUTPUT_TYPE), VECTOR)(x)
 
+INLINE void store_neighbours(global output *p, realv x)
+{
+    outputv y = CONVERT_OUTPUT(x);
+#if ACCUMULATE
+    y += VLOAD(global, OUTPUT_TYPE, p);
+#endif
+#ifdef STREAMS
+    global outputv *to = (global outputv *)p;
+    if ((size_t)to % sizeof *to == 0) {
+        __builtin_nontemporal_store(y, to);
+        return;
+    }
+#endif
+    VSTORE(global, OUTPUT_TYPE, y, p);
+}
+
 /* Give the first `count` components to the neurons from index `index` on. */
 INLINE void store(global output *memory, long index, long stride, long count, realv x)
 {
 #if OUTPUT_CONTIGUOUS
     if (count >= VECTOR) {
-        outputv y = CONVERT_OUTPUT(x);
-#if ACCUMULATE
-        y += VLOAD(global, OUTPUT_TYPE, memory + index);
-#endif
-#ifdef STREAMS
-        global outputv *to = (global outputv *)(memory + index);
-        if ((size_t)to % sizeof *to == 0) {
-            __builtin_nontemporal_store(y, to);
-            return;
-        }
-#endif
-        VSTORE(global, OUTPUT_TYPE, y, memory + index);
+        store_neighbours(memory + index, x);
         return;
     }
 #endif
@@ -257,8 +292,8 @@ INLINE void store(global output *memory, long index, long stride, long count, re
  * Of numbers > 0, subnormal ones too; finite for 0 and below, so that 0 log 0 is 0. Devices' own were seen to be slow
  * (f32) or far from right (f64). x = 2^e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. */
 #if PRECISION == 32
-/* Of a normal x, with a subnormal one's error of up to 16 elsewhere. log(1 + f) = f + f^2 P(f) with the minimax P of
- * degree 6: off by 3.7e-8 at most. */
+/* Of a normal x; up to 16 too large for a subnormal one. log(1 + f) = f + f^2 P(f) with the minimax P of degree 6: off by
+ * 3.7e-8 at most, and the whole by 1.2e-7 max(1, |log x|) over all floats. */
 INLINE realv logarithm_of_normal(realv x, int e0)
 {
     const integerv bits = AS_INTEGER(x) - 0x3f3504f3;

@@ -14,7 +14,7 @@
  *   SUMS        1 where Z is wanted
  *   GRADIENT    1 where the gradient will be, too
  *   LAGS        number of lags
- *   STEP        rows a lane takes at once
+ *   STEP        rows a lane takes at once; VECTOR with ALONG
  *   VECTORS     vectors of neurons a lane takes */
 #ifndef MOMENTS
 #define MOMENTS 1
@@ -82,11 +82,20 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
     const realv shift = sums->shift[v];
     realv total = (realv)0, squares = (realv)0;
 #endif
+#if ALONG
+    realv block[STEP];
+    if (rows > 1)
+        load_block(block, first, si);
+#endif
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
+#if ALONG
+        const realv x = rows > 1 ? block[r] : load_states(first, si, some, tail);
+#else
         if (rows > 1)
             AHEAD(first + (r + STEP) * st);
         const realv x = load_states(first + r * st, si, some, tail);
+#endif
 #if MOMENTS
         const realv d = x - shift;
         total += d;
@@ -118,7 +127,13 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
         realv squared = (realv)0;
 #pragma unroll
         for (int r = 0; r < rows; ++r) {
+#if ALONG
+            /* Whichever way they are taken: here the steps of a neuron. */
+            const realv d = rows > 1 ? load_neighbours(first + r * si) - load_neighbours(later + r * si)
+                                     : load_states(first, si, some, tail) - load_states(later, si, some, tail);
+#else
             const realv d = load_states(first + r * st, si, some, tail) - load_states(later + r * st, si, some, tail);
+#endif
             squared = fma(d, d, squared);
         }
         vector_add(&sums->lag[l], &sums->lag_lost[l], squared);
@@ -185,11 +200,11 @@ INLINE void give_rows(local const real *scratch, int rows, long row, global real
     BARRIER();
 }
 
-/* How many of the `most` rows from time step t on can be taken at once: STEP, or 1, and that where subnormal numbers
- * are more than rounding. */
-INLINE int rows_alike(long t, long most, long T, global const long *taus, int exponent)
+/* How many of the `most` rows from time step t on can be taken at once: STEP, or 1, and that where `together` does not
+ * hold. */
+INLINE int rows_alike(long t, long most, long T, global const long *taus, bool together)
 {
-    bool alike = most >= STEP && t + STEP <= T && exponent > -80;
+    bool alike = together && most >= STEP && t + STEP <= T;
     for (int l = 0; l < LAGS; ++l)
         alike = alike && (t + STEP + taus[l] <= T || t + taus[l] >= T);
     return alike ? STEP : 1;
@@ -254,9 +269,11 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     const int whole = (int)max(min((N - column + (LANES - 1) * VECTOR) / (LANES * VECTOR), (long)VECTORS), 0L);
     const long tail_column = column + whole * (LANES * VECTOR);
     const bool tail = whole < VECTORS && tail_column < N;
+    /* Not where subnormal numbers are more than rounding. */
+    const bool together = (sums.exponent > -80) & (!ALONG | (st == 1));
     for (long row = first_row; row < first_row + rows;) {
         const long t = row % T;
-        const int count = rows_alike(t, first_row + rows - row, T, taus, sums.exponent);
+        const int count = rows_alike(t, first_row + rows - row, T, taus, together);
         row_set set = { .first = states + row_begin(row, T, offset, sb, st), .st = st, .si = si, .eps = eps };
 #if LAGS
         for (int l = 0; l < LAGS; ++l)

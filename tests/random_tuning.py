@@ -16,6 +16,7 @@ chosen = {
     "sweep_vector": draw([2, 4, 8, 16]),
     "sweep_vectors": draw([1, 2, 3, 5]),
     "sweep_step": draw([1, 2, 3, 5, 8]),
+    "gradient_step": draw([1, 2, 3, 4, 8]),
     "sweep_rows": draw([1, 7, 64, 100, 500]),
     "merge_lanes": draw([1, 3, 16, 64]),
     "tile_lanes": draw([1, 2, 5, 16, 64]),

@@ -47,6 +47,12 @@ static inline bool rc_is_contiguous(const rc_view *view)
     return view->strides[2] == 1 || view->shape[2] == 1;
 }
 
+/* Whether it is the time steps that are neighbours. */
+static inline bool rc_is_along(const rc_view *view)
+{
+    return view->strides[1] == 1 && !rc_is_contiguous(view);
+}
+
 /* Of which Hebbian energies the gradient has the signs: 1 for those of batches, 2 for those of rows, or both.
  */
 static inline int rc_hebbian_signs(const rc_spec *spec)

@@ -54,14 +54,17 @@ static void gradient_options(const rc_cl_builder *b, int input, const gradient_p
     const rc_view *view = &spec->inputs[input];
     const rc_gradient *gradient = &spec->gradients[input];
     const rc_tuning *t = &b->plan->tuning;
+    const bool along = (parts->reads && rc_is_along(view)) || rc_is_along(&gradient->view);
     snprintf(options, bytes,
-             "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DVECTORS=%d "
-             "-DSTEP=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DACCUMULATE=%d -DREADS=%d "
+             "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
+             "-DVECTORS=%d "
+             "-DSTEP=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DACCUMULATE=%d -DREADS=%d "
              "-DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d -DSTREAM=%d -DFETCH=%d",
-             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), t->sweep_lanes,
-             t->sweep_vector, t->sweep_vectors, t->sweep_step, gradient->view.element == RATECL_F64,
-             rc_is_contiguous(&gradient->view), gradient->accumulate, parts->reads, parts->slopes,
-             parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product, is_large(b, gradient),
+             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), rc_is_along(view),
+             t->sweep_lanes, t->sweep_vector, t->sweep_vectors, along ? t->sweep_vector : t->gradient_step,
+             gradient->view.element == RATECL_F64, rc_is_contiguous(&gradient->view),
+             rc_is_along(&gradient->view), gradient->accumulate, parts->reads, parts->slopes, parts->lags,
+             parts->entropies, rc_sweep_has_entropy(spec), parts->product, is_large(b, gradient),
              b->plan->context->limits.kind == RATECL_DEVICE_CPU);
 }
 
@@ -72,7 +75,7 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     const rc_tuning *t = &b->plan->tuning;
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = block_rows;
     const cl_long zero = 0, batches = b->at.batches;
-    char options[400];
+    char options[480];
     gradient_options(b, input, parts, options, sizeof options);
     rc_cl_step *step;
     cl_mem epsilons;

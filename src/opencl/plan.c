@@ -127,6 +127,16 @@ static void fit_width(rc_tuning *tuning, int64_t N)
         tuning->tile /= 2;
 }
 
+/* Where time steps are neighbours, few neurons for each group: every neuron is a stream of its own. */
+static void narrow_sweep(const rc_spec *spec, rc_tuning *tuning)
+{
+    enum { STREAMS = 64 };
+    for (int k = RC_STATES; k <= RC_REFERENCE; ++k)
+        while (spec->uses[k] && rc_is_along(&spec->inputs[k]) && tuning->sweep_vectors > 1 &&
+               rc_cl_sweep_tile(tuning) > STREAMS)
+            tuning->sweep_vectors /= 2;
+}
+
 static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
 {
     plan->spec = spec;
@@ -135,6 +145,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
     fit_width(&plan->tuning, spec->inputs[RC_STATES].shape[2]);
+    narrow_sweep(spec, &plan->tuning);
     choose_staging(plan);
     plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
     plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);

@@ -38,12 +38,14 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     const rc_tuning *t = &plan->tuning;
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = block_rows;
     const cl_long blocks = rc_ceil_div(R, rows), zero = 0;
-    char options[320];
+    char options[400];
     snprintf(options, sizeof options,
-             "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DVECTORS=%d "
+             "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
+             "-DVECTORS=%d "
              "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d -DFETCH=%d",
-             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), t->sweep_lanes,
-             t->sweep_vector, t->sweep_vectors, t->sweep_step, wants->moments, wants->sums, wants->entropy,
+             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), rc_is_along(view),
+             t->sweep_lanes, t->sweep_vector, t->sweep_vectors,
+             rc_is_along(view) ? t->sweep_vector : t->sweep_step, wants->moments, wants->sums, wants->entropy,
              wants->lags, wants->entropy == 2 && rc_wants_gradients(spec),
              plan->context->limits.kind == RATECL_DEVICE_CPU);
     rc_cl_step *step;

@@ -12,6 +12,7 @@ static const rc_tuning wide = {
     .sweep_vector = 4,
     .sweep_vectors = 1,
     .sweep_step = 4,
+    .gradient_step = 4,
     .sweep_rows = 1024,
     .merge_lanes = 64,
     .tile_lanes = 64,
@@ -31,6 +32,7 @@ static const rc_tuning brief = {
     .sweep_vector = 2,
     .sweep_vectors = 1,
     .sweep_step = 1,
+    .gradient_step = 1,
     .sweep_rows = 1024,
     .merge_lanes = 16,
     .tile_lanes = 16,
@@ -49,11 +51,12 @@ static const rc_tuning lone = {
     .sweep_vector = 16,
     .sweep_vectors = 64,
     .sweep_step = 8,
+    .gradient_step = 4,
     .sweep_rows = 512,
     .merge_lanes = 1,
     .tile_lanes = 1,
     .tile_vector = 16,
-    .tile = 128,
+    .tile = 256,
     .across = 2,
     .down = 8,
     .depth = 128,
@@ -96,11 +99,11 @@ typedef struct field {
 #name, offsetof(rc_tuning, name), lowest, highest \
     }
 static const field fields[] = {
-    FIELD(sweep_lanes, 1, 1024), FIELD(sweep_vector, 2, 16),   FIELD(sweep_vectors, 1, 64),
-    FIELD(sweep_step, 1, 16),    FIELD(sweep_rows, 1, 65536),  FIELD(merge_lanes, 1, 1024),
-    FIELD(tile_lanes, 1, 1024),  FIELD(tile_vector, 2, 16),    FIELD(tile, 8, 512),
-    FIELD(across, 1, 4),         FIELD(down, 1, 16),           FIELD(depth, 1, 512),
-    FIELD(panel, 2, 512),        FIELD(chunk_steps, 1, 65536),
+    FIELD(sweep_lanes, 1, 1024), FIELD(sweep_vector, 2, 16),  FIELD(sweep_vectors, 1, 64),
+    FIELD(sweep_step, 1, 16),    FIELD(gradient_step, 1, 16), FIELD(sweep_rows, 1, 65536),
+    FIELD(merge_lanes, 1, 1024), FIELD(tile_lanes, 1, 1024),  FIELD(tile_vector, 2, 16),
+    FIELD(tile, 8, 512),         FIELD(across, 1, 4),         FIELD(down, 1, 16),
+    FIELD(depth, 1, 512),        FIELD(panel, 2, 512),        FIELD(chunk_steps, 1, 65536),
 };
 
 static int32_t *field_of(rc_tuning *tuning, const field *f)
@@ -193,10 +196,12 @@ ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision 
     tuning->sweep_lanes = at_most(tuning->sweep_lanes, lanes);
     tuning->merge_lanes = at_most(tuning->merge_lanes, lanes);
     tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
-    /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and a
-       little for sums, within the local memory. */
+    /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and the
+       sums, within the local memory. */
+    const int32_t sums =
+        20 * tuning->tile + (tuning->tile_lanes == 1) * tuning->tile * tuning->tile / tuning->across;
     while (tuning->depth % (2 * tuning->tile_vector) == 0 &&
-           (size_t)(4 * tuning->depth * tuning->tile + 20 * tuning->tile) * real_bytes > limits->local_bytes)
+           (size_t)(4 * tuning->depth * tuning->tile + sums) * real_bytes > limits->local_bytes)
         tuning->depth /= 2;
     return RATECL_OK;
 }

@@ -18,7 +18,8 @@ typedef struct rc_device_limits {
 /* Named as in the kernels. */
 typedef struct rc_tuning {
     int32_t sweep_lanes, sweep_vector, sweep_vectors, sweep_step;
-    int32_t sweep_rows; /* most rows of a block */
+    int32_t gradient_step; /* sweep_step of the kernel that writes too */
+    int32_t sweep_rows;    /* most rows of a block */
     int32_t merge_lanes;
     int32_t tile_lanes, tile_vector, tile, across, down, depth, panel;
     int32_t chunk_steps;
