@@ -422,8 +422,8 @@ RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
 
 /** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL CPU
  *  device reads it in place; for another one the plan's first call of this function allocates what it
- *  needs on the device, which the plan keeps, and large arrays go there in pieces while the device works
- *  on those before.
+ *  needs on the device, which the plan keeps. What is too large for that goes there in pieces, while the
+ *  device works on those before.
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written, and values that are not finite
  *  made it one; the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of them.
  */

@@ -77,11 +77,8 @@ typedef struct rc_cl_slot {
 typedef struct rc_cl_staging {
     int64_t rows;  /* that a piece holds at most; 0: the array is not cut */
     bool in_place; /* the device shares the host's memory */
-    bool keeps;    /* the pieces are put together on the device, for the passes to come */
     rc_cl_slot slots[2];
     int turn; /* the slot that was used last */
-    cl_mem whole;
-    int64_t arrived; /* rows that are there already, in the evaluation in flight */
 } rc_cl_staging;
 
 typedef struct rc_cl_plan {

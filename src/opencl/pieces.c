@@ -261,9 +261,7 @@ ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const
         return rc_cl_fail("clCreateCommandQueue", code);
     for (int k = 0; k < 2 && !staging->in_place; ++k)
         RC_TRY(make_buffer(plan, &staging->slots[k].memory, flags, (size_t)staging->rows * row_bytes(view)));
-    return staging->keeps ? make_buffer(plan, &staging->whole, CL_MEM_READ_WRITE,
-                                        (size_t)rc_view_rows(view) * row_bytes(view))
-                          : RATECL_OK;
+    return RATECL_OK;
 }
 
 void rc_cl_staging_reset(rc_cl_staging *staging)
@@ -276,7 +274,6 @@ void rc_cl_staging_reset(rc_cl_staging *staging)
             staging->slots[k].memory = NULL;
         }
     }
-    staging->arrived = 0;
 }
 
 void rc_cl_staging_release(rc_cl_staging *staging)
@@ -285,8 +282,6 @@ void rc_cl_staging_release(rc_cl_staging *staging)
     for (int k = 0; k < 2; ++k)
         if (staging->slots[k].memory)
             clReleaseMemObject(staging->slots[k].memory);
-    if (staging->whole)
-        clReleaseMemObject(staging->whole);
 }
 
 /* ---- Pieces ---- */
@@ -318,18 +313,9 @@ static exchange_step exchange_of(rc_cl_plan *plan, const rc_cl_step *step, const
     return x;
 }
 
-/* The rows that must come for the units [first, end). */
-static row_range rows_missing(const exchange_step *x, int64_t first, int64_t end)
-{
-    row_range rows = rows_read(x->step, x->input, first, end);
-    if (x->in->keeps && rows.first < x->in->arrived)
-        rows.first = x->in->arrived < rows.end ? x->in->arrived : rows.end;
-    return rows;
-}
-
 static bool fits(const exchange_step *x, int64_t first, int64_t end)
 {
-    return (!x->in || count_of(rows_missing(x, first, end)) <= x->in->rows) &&
+    return (!x->in || count_of(rows_read(x->step, x->input, first, end)) <= x->in->rows) &&
            (!x->out || count_of(rows_written(x->step, &x->gradient->view, first, end)) <= x->out->rows);
 }
 
@@ -354,25 +340,6 @@ static ratecl_status set_piece(const rc_cl_step *step, cl_uint argument, const r
                : set_array(step, argument, memory, -first_row * view->shape[2], packed);
 }
 
-/* Bring what is missing of the rows, and put it together with what has come before. */
-static ratecl_status extend_whole(rc_cl_chain *c, const exchange_step *x, row_range missing)
-{
-    if (count_of(missing) == 0)
-        return RATECL_OK;
-    rc_cl_slot *slot = next_slot(x->in);
-    const size_t bytes = row_bytes(x->input);
-    RC_TRY(copy_through(c, x->in, slot, PACK, x->input, (void *)x->source->host, missing));
-    RC_TRY(begin_turn(c, slot));
-    cl_event event;
-    cl_event *wanted = rc_cl_chain_event(c, &event);
-    CL_TRY(clEnqueueCopyBuffer(c->plan->context->queue, slot->memory, x->in->whole, 0,
-                               (size_t)missing.first * bytes, (size_t)count_of(missing) * bytes,
-                               c->wait_count, c->wait_list, wanted));
-    rc_cl_chain_on(c, event);
-    x->in->arrived = missing.end;
-    return end_turn(c, slot);
-}
-
 /* Make the units' input ready and set its arguments. */
 static ratecl_status bring_input(rc_cl_chain *c, const exchange_step *x, int64_t first, int64_t end)
 {
@@ -381,11 +348,7 @@ static ratecl_status bring_input(rc_cl_chain *c, const exchange_step *x, int64_t
         return RATECL_OK;
     if (!x->in)
         return set_array(x->step, 0, x->source->memory, view->offset, view->strides);
-    const row_range rows = rows_missing(x, first, end);
-    if (x->in->keeps) {
-        RC_TRY(extend_whole(c, x, rows));
-        return set_piece(x->step, 0, x->in, x->in->whole, view, 0);
-    }
+    const row_range rows = rows_read(x->step, view, first, end);
     rc_cl_slot *slot = next_slot(x->in);
     void *host = (void *)x->source->host;
     RC_TRY(x->in->in_place ? wrap_rows(c, x->in, slot, CL_MEM_READ_ONLY, view, host, rows)
@@ -428,7 +391,7 @@ static ratecl_status enqueue_pieces(rc_cl_chain *c, const exchange_step *x)
         RC_TRY(bring_input(c, x, first, end));
         RC_TRY(bring_gradient(c, x, first, end));
         RC_TRY(enqueue_units(c, x->step, first, end));
-        if (x->in && !x->in->keeps)
+        if (x->in)
             RC_TRY(end_turn(c, &x->in->slots[x->in->turn]));
         if (x->out) {
             rc_cl_slot *slot = &x->out->slots[x->out->turn];

@@ -51,46 +51,41 @@ static void cut(const rc_cl_plan *plan, const rc_view *view, rc_cl_staging *stag
     staging->rows = rows < 1 ? 1 : rows < (uint64_t)R ? (int64_t)rows : R;
 }
 
-/* Of arrays in host memory, a device that shares it cuts those that are larger than its largest buffer;
- * another one also the large ones, to compute while they come, and every gradient, so that gaps stay as they
- * are. */
+static bool is_too_large(const rc_cl_plan *plan, const rc_view *view)
+{
+    return (uint64_t)view->extent * rc_element_bytes(view->element) > plan->context->staging_limit;
+}
+
+/* Where memory is not shared every gradient is cut, so that gaps stay as they are and its rows come back
+ * while the device works. Inputs that fit are not: where memory is not shared, they take far longer to come
+ * than to be swept. */
 static void choose_staging(rc_cl_plan *plan)
 {
-    const uint64_t limit = plan->context->staging_limit;
-    const bool shares = plan->context->shares_host_memory;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const rc_view *input = &plan->spec->inputs[k], *gradient = &plan->spec->gradients[k].view;
-        const uint64_t bytes = (uint64_t)input->extent * rc_element_bytes(input->element);
-        const bool overlaps = !shares && rc_is_contiguous(input) && bytes > 2 * PIECE_BYTES;
-        if (k != RC_WEIGHTS && plan->spec->uses[k] && (bytes > limit || overlaps))
+        if (k != RC_WEIGHTS && plan->spec->uses[k] && is_too_large(plan, input))
             cut(plan, input, &plan->staging[k]);
         if (plan->spec->gradients[k].wanted &&
-            (!shares || (uint64_t)gradient->extent * rc_element_bytes(gradient->element) > limit))
+            (!plan->context->shares_host_memory || is_too_large(plan, gradient)))
             cut(plan, gradient, &plan->gradient_staging[k]);
     }
 }
 
-/* What all steps together ask of the pieces: one holds at least a unit of each, with what that reads beyond
- * itself; and an input that is read again stays on the device where it fits. */
+static void hold_at_least(rc_cl_staging *staging, int64_t rows)
+{
+    if (staging->rows > 0 && staging->rows < rows)
+        staging->rows = rows;
+}
+
+/* A piece holds at least one unit of each pass, with what it reads beyond that. */
 static void fit_staging(rc_cl_plan *plan)
 {
-    int readers[RC_INPUT_COUNT] = { 0 };
     for (size_t k = 0; k < plan->step_count; ++k) {
         const rc_cl_step *step = &plan->steps[k];
-        if (step->input != RC_NO_INPUT && plan->staging[step->input].rows > 0) {
-            const rc_view *view = &plan->spec->inputs[step->input];
-            rc_cl_staging *staging = &plan->staging[step->input];
-            const int64_t read = step->unit_rows + step->before + step->after;
-            const uint64_t packed =
-                (uint64_t)rc_view_rows(view) * (uint64_t)view->shape[2] * rc_element_bytes(view->element);
-            staging->rows = staging->rows < read ? read : staging->rows;
-            staging->keeps =
-                ++readers[step->input] > 1 && !staging->in_place && packed <= plan->context->staging_limit;
-        }
-        if (step->gradient != RC_NO_INPUT && plan->gradient_staging[step->gradient].rows > 0) {
-            rc_cl_staging *staging = &plan->gradient_staging[step->gradient];
-            staging->rows = staging->rows < step->unit_rows ? step->unit_rows : staging->rows;
-        }
+        if (step->input != RC_NO_INPUT)
+            hold_at_least(&plan->staging[step->input], step->unit_rows + step->before + step->after);
+        if (step->gradient != RC_NO_INPUT)
+            hold_at_least(&plan->gradient_staging[step->gradient], step->unit_rows);
     }
 }
 
@@ -123,8 +118,6 @@ static void fit_width(rc_tuning *tuning, int64_t N)
         tuning->sweep_vector /= 2;
     shrink(&tuning->sweep_vectors, (int64_t)tuning->sweep_lanes * tuning->sweep_vector, N);
     shrink(&tuning->sweep_lanes, (int64_t)tuning->sweep_vectors * tuning->sweep_vector, N);
-    while (tuning->tile % (2 * tuning->panel) == 0 && tuning->tile / 2 >= N)
-        tuning->tile /= 2;
 }
 
 /* Where time steps are neighbours, few neurons for each group: every neuron is a stream of its own. */
