@@ -10,7 +10,7 @@ results=${1:-build/bench.json} picture=${2:-build/bench.svg}
 [ $# -lt 1 ] || shift
 [ $# -lt 1 ] || shift
 
-[ -f build/build.ninja ] || meson setup build
+[ -f build/build.ninja ] || meson setup build -Dtests=false
 meson compile -C build
 parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT
