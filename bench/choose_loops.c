@@ -20,8 +20,9 @@ const loops *choose_loops(void)
 #endif
         &loops_baseline,
     };
-    const loops *const *best = all;
-    while (!(*best)->supported())
-        ++best;
-    return *best;
+    enum { LAST = sizeof all / sizeof *all - 1 };
+    for (int k = 0; k < LAST; ++k)
+        if (all[k]->supported())
+            return all[k];
+    return all[LAST];
 }

@@ -69,7 +69,7 @@ class Axis:
 
     def ticks(self):
         """Tens with a label, and 2 and 5 times them too where there are few."""
-        factors = (1, 2, 5) if self.high - self.low < 2.5 else (1,)
+        factors = (1, 2, 5) if self.high - self.low < 3.2 else (1,)
         for power in range(math.floor(self.low), math.ceil(self.high) + 1):
             for factor in factors:
                 if self.low <= math.log10(factor) + power <= self.high:

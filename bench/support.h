@@ -8,7 +8,7 @@
 
 #include <ratecl/ratecl.h>
 
-_Noreturn void fail(const char *what, const char *why);
+void fail(const char *what, const char *why) __attribute__((noreturn));
 
 #define CHECK(call)                           \
     do {                                      \
