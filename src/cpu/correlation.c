@@ -7,21 +7,6 @@
 
 enum { LANES = RC_LANES, PANEL = RC_PANEL, TILE_ROWS = RC_TILE_ROWS, CHUNK = RC_CHUNK };
 
-static inline void add_lanes(double sums[LANES], rc_vector x)
-{
-#pragma omp simd
-    for (int l = 0; l < LANES; l++)
-        sums[l] += (double)x[l];
-}
-
-static double sum_lanes(const double sums[LANES])
-{
-    double total = 0;
-    for (int l = 0; l < LANES; l++)
-        total += sums[l];
-    return total;
-}
-
 static void copy_rows(const rc_cpu_correlation *work, int64_t first, int64_t count, real *copy)
 {
     rc_copy_rows(work->states, work->states_memory, first, count, work->states->shape[2], work->leading, copy,
@@ -90,12 +75,12 @@ static double meet_batch(const rc_cpu_correlation *work, const real *copy, int64
                     met0 += c[k][0] * weights[2 * k];
                     met1 += c[k][1] * weights[2 * k + 1];
                 }
-                add_lanes(sums, met0);
-                add_lanes(sums, met1);
+                rc_add_lanes(sums, met0);
+                rc_add_lanes(sums, met1);
             }
         }
     }
-    return sum_lanes(sums);
+    return rc_sum_lanes(sums);
 }
 
 void rc_batch_task(const void *correlation, int64_t task, void *scratch)
@@ -125,7 +110,7 @@ static inline void meet_rows(const real *rows, int64_t leading, const real *pane
     rc_multiply(y, rows + i, leading, 1, panel + i * PANEL, PANEL, count);
     for (int k = 0; k < TILE_ROWS; k++) {
         const rc_vector *const s = rc_vectors(rows + k * leading + p * PANEL);
-        add_lanes(sums[k], y[k][0] * s[0] + y[k][1] * s[1]);
+        rc_add_lanes(sums[k], y[k][0] * s[0] + y[k][1] * s[1]);
     }
 }
 
@@ -147,7 +132,7 @@ void rc_step_task(const void *correlation, int64_t task, void *scratch)
     }
     double total = 0;
     for (int64_t r = 0; r < count; r++) {
-        const double form = sum_lanes(sums[r]);
+        const double form = rc_sum_lanes(sums[r]);
         total += fabs(form);
         if (work->forms)
             work->forms[first + r] = form;

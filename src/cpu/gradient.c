@@ -43,12 +43,54 @@ LOOP void begin_constant(real *g, const columns *c, int64_t n)
         g[j] = c->offset[j];
 }
 
-LOOP void begin_line(real *g, const columns *c, const real *x, int64_t n)
+/* A row, and what it meets; its rows have room for whole vectors, but for those of the input. */
+typedef struct row_inputs {
+    const real *x, *later, *earlier; /* the row itself where there is no other */
+    const real *ahead;               /* what is wanted soon */
+    real lag_factor;
+    /* eps = 0: dH/dS_j = (A/Z - log S_j) / Z, where mean = A/Z - e log(2). */
+    real entropy_factor, mean, e;
+} row_inputs;
+
+/* Nothing where S_j = 0. */
+RC_INLINE rc_vector entropy_part(rc_vector x, const row_inputs *in)
 {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++)
-        g[j] = c->offset[j] + c->slope[j] * (x[j] - c->centre[j]);
+    if (!rc_any_below(x, RC_LOG_NORMAL))
+        return in->entropy_factor * (in->mean - rc_log_scaled_normal(x, in->e));
+    const rc_vector g = in->entropy_factor * (in->mean - rc_log_scaled(x, in->e)), zero = { 0 };
+    return rc_select((rc_bit_vector)(x == zero), zero, g);
 }
+
+/* The line offset + slope (x - centre), the first lag's differences, and the entropy's part; lag and entropy
+ * are constants wherever this is used. */
+RC_INLINE void begin_row(real *g, const columns *c, const row_inputs *in, int64_t n, const bool lag,
+                         const bool entropy)
+{
+    for (int64_t j = 0; j < n; j += RC_LANES) {
+        const bool whole = j + RC_LANES <= n;
+        const rc_vector x = whole ? rc_load(in->x + j) : rc_load_some(in->x + j, n - j);
+        rc_vector sum = rc_load(c->offset + j) + rc_load(c->slope + j) * (x - rc_load(c->centre + j));
+        rc_fetch(in->ahead + j);
+        if (lag) {
+            const rc_vector later = whole ? rc_load(in->later + j) : rc_load_some(in->later + j, n - j);
+            const rc_vector earlier = whole ? rc_load(in->earlier + j) : rc_load_some(in->earlier + j, n - j);
+            sum += in->lag_factor * ((x - later) + (x - earlier));
+        }
+        if (entropy)
+            sum += entropy_part(x, in);
+        rc_store(g + j, sum);
+    }
+}
+
+#define DEFINE_BEGIN(name, lag, entropy)                                       \
+    LOOP void name(real *g, const columns *c, const row_inputs *in, int64_t n) \
+    {                                                                          \
+        begin_row(g, c, in, n, lag, entropy);                                  \
+    }
+DEFINE_BEGIN(begin_line, false, false)
+DEFINE_BEGIN(begin_lag, true, false)
+DEFINE_BEGIN(begin_entropy, false, true)
+DEFINE_BEGIN(begin_entropy_and_lag, true, true)
 
 LOOP void add_differences(real *g, const real *x, const real *later, const real *earlier, int64_t n,
                           real factor)
@@ -56,14 +98,6 @@ LOOP void add_differences(real *g, const real *x, const real *later, const real 
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
         g[j] += factor * ((x[j] - later[j]) + (x[j] - earlier[j]));
-}
-
-/* eps = 0: dH/dS_j = (A/Z - log S_j) / Z, where mean = A/Z - e log(2); nothing where S_j = 0. */
-LOOP void add_entropy(real *g, const real *x, int64_t n, real factor, real mean, real e)
-{
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++)
-        g[j] += x[j] == 0 ? 0 : factor * (mean - rc_log_scaled(x[j], e));
 }
 
 typedef struct entropy_row {
@@ -74,11 +108,11 @@ typedef struct entropy_row {
  * may be too small for a real. */
 LOOP void add_entropy_eps(real *g, const real *x, int64_t n, entropy_row row, real eps, real log_eps)
 {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        const real p = x[j] * row.inverse, q = p + eps;
-        const real h = p > 0 ? -rc_log_scaled(q, 0) - p / q : -log_eps;
-        g[j] += row.factor * (h - row.mean);
+    for (int64_t j = 0; j < n; j += RC_LANES) {
+        const rc_vector v = j + RC_LANES <= n ? rc_load(x + j) : rc_load_some(x + j, n - j);
+        const rc_vector p = v * row.inverse, q = p + eps, h = -rc_log_scaled(q, 0) - p / q;
+        const rc_vector known = rc_select((rc_bit_vector)(p > 0), h, rc_all(-log_eps));
+        rc_store(g + j, rc_load(g + j) + row.factor * (known - row.mean));
     }
 }
 
@@ -114,14 +148,15 @@ static void begin_columns(const rc_cpu_gradient *work, int64_t column, int64_t n
 static void find_neighbours(const rc_cpu_gradient *work, const piece *at, int64_t distance, real *copy,
                             const real *row[RC_PIECE_ROWS])
 {
-    const int64_t T = work->view->shape[1], stride = work->view->strides[1];
+    const int64_t T = work->view->shape[1], stride = work->view->strides[1], count = at->rows.count;
     rc_rows found = { .count = 0 };
     const real *found_row[RC_PIECE_ROWS];
     int64_t place[RC_PIECE_ROWS];
-    for (int64_t k = 0; k < at->rows.count; k++) {
+    for (int64_t k = 0; k < count; k++) {
         const int64_t t = at->rows.step[k] + distance;
-        row[k] = at->row[k];
-        if (t >= 0 && t < T) {
+        const bool exists = t >= 0 && t < T, here = exists && k + distance >= 0 && k + distance < count;
+        row[k] = here ? at->row[k + distance] : at->row[k];
+        if (exists && !here) {
             place[found.count] = k;
             found.offset[found.count++] = at->rows.offset[k] + distance * stride;
         }
@@ -131,42 +166,58 @@ static void find_neighbours(const rc_cpu_gradient *work, const piece *at, int64_
         row[place[k]] = found_row[k];
 }
 
-/* e is the exponent of the row's mean: the logarithms are taken of S / 2^e, which are small at any scale. */
-static void add_entropies(const rc_cpu_gradient *work, const piece *at, int64_t k, real *g)
+/* What the first eps has of a row where it is 0: false where that is nothing. e is the exponent of the row's
+ * mean: the logarithms are taken of S / 2^e, which are small at any scale. */
+static bool find_entropy(const rc_cpu_gradient *work, int64_t r, row_inputs *in)
 {
     const double ln2 = 0.69314718055994530942;
-    const int64_t R = rc_view_rows(work->view), N = work->view->shape[2];
+    if (work->entropy_count == 0 || work->epsilons[0] != 0 || work->entropy_rows[2 * r + 1] == 0)
+        return false;
+    const double inverse = work->entropy_rows[2 * r + 1];
+    const int exponent = rc_exponent_of(1 / (inverse * (double)work->view->shape[2]));
+    in->entropy_factor = (real)(work->entropy_factors[0] * inverse);
+    in->mean = (real)(work->entropy_rows[2 * r] - exponent * ln2);
+    in->e = (real)exponent;
+    return true;
+}
+
+static void add_entropies_eps(const rc_cpu_gradient *work, const piece *at, int64_t k, real *g)
+{
+    const int64_t R = rc_view_rows(work->view);
     for (size_t e = 0; e < work->entropy_count; e++) {
         const double *const row = work->entropy_rows + 2 * ((int64_t)e * R + at->first + k);
-        const double mean = row[0], inverse = row[1], factor = work->entropy_factors[e] * inverse;
-        const double eps = work->epsilons[e];
-        int exponent = 0;
-        if (inverse == 0)
-            continue;
-        if (eps == 0) {
-            (void)frexp(1 / (inverse * (double)N), &exponent);
-            add_entropy(g, at->row[k], at->n, (real)factor, (real)(mean - exponent * ln2), (real)exponent);
-        } else {
-            const entropy_row numbers = { (real)factor, (real)mean, (real)inverse };
+        const double inverse = row[1], eps = work->epsilons[e];
+        const entropy_row numbers = { (real)(work->entropy_factors[e] * inverse), (real)row[0],
+                                      (real)inverse };
+        if (inverse != 0 && eps != 0)
             add_entropy_eps(g, at->row[k], at->n, numbers, (real)eps, (real)log(eps));
-        }
     }
 }
 
 static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k,
                          const thread_scratch *scratch, real *g)
 {
+    static void (*const begin[2][2])(real *, const columns *, const row_inputs *,
+                                     int64_t) = { { begin_line, begin_entropy },
+                                                  { begin_lag, begin_entropy_and_lag } };
     const int64_t r = at->first + k, N = work->view->shape[2];
-    if (work->reads)
-        begin_line(g, &scratch->columns, at->row[k], at->n);
-    else
+    const neighbours *const lags = scratch->lags;
+    if (work->reads) {
+        row_inputs in = { .x = at->row[k], .ahead = rc_tile_ahead(work->view, at->row[k], ROWS_AHEAD) };
+        const bool lag = work->lag_count > 0, entropy = find_entropy(work, r, &in);
+        if (lag) {
+            in.later = lags->row[LATER][k];
+            in.earlier = lags->row[EARLIER][k];
+            in.lag_factor = (real)work->lag_factors[0];
+        }
+        begin[lag][entropy](g, &scratch->columns, &in, at->n);
+    } else {
         begin_constant(g, &scratch->columns, at->n);
-    for (size_t l = 0; l < work->lag_count; l++) {
-        const neighbours *const lag = &scratch->lags[l];
-        add_differences(g, at->row[k], lag->row[LATER][k], lag->row[EARLIER][k], at->n,
-                        (real)work->lag_factors[l]);
     }
-    add_entropies(work, at, k, g);
+    for (size_t l = 1; l < work->lag_count; l++)
+        add_differences(g, at->row[k], lags[l].row[LATER][k], lags[l].row[EARLIER][k], at->n,
+                        (real)work->lag_factors[l]);
+    add_entropies_eps(work, at, k, g);
     if (work->product)
         add_product(g, (const real *)work->product + r * N + at->column, at->n,
                     (real)(work->product_factor * work->row_factors[r]));
@@ -174,7 +225,7 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
 
 static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratch *scratch)
 {
-    const bool by_row = work->to->view.strides[2] == 1 || work->to->view.shape[2] == 1;
+    const bool by_row = !rc_tile_across(&work->to->view);
     if (work->reads)
         rc_tile_rows(work->view, work->memory, &at->rows, at->column, at->n, scratch->piece, at->row);
     for (size_t l = 0; l < work->lag_count; l++) {
@@ -183,8 +234,6 @@ static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratc
         find_neighbours(work, at, -work->lags[l], lag->piece[EARLIER], lag->row[EARLIER]);
     }
     for (int64_t k = 0; k < at->rows.count; k++) {
-        if (work->reads)
-            rc_tile_fetch(work->view, work->memory, at->first + k + ROWS_AHEAD, at->column, at->n);
         /* A row that lies as it was made is written while it is in the first-level cache. */
         real *const g = scratch->gradient + (by_row ? 0 : k * RC_PIECE_LEADING);
         row_gradient(work, at, k, scratch, g);
@@ -199,22 +248,35 @@ static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratc
     }
 }
 
+static int64_t piece_columns(const rc_cpu_gradient *work)
+{
+    return rc_least(rc_tile_columns(work->view), rc_tile_columns(&work->to->view));
+}
+
+static int64_t piece_rows(const rc_cpu_gradient *work)
+{
+    return rc_tile_across(&work->to->view) ? RC_PIECE_ROWS : rc_tile_piece_rows(work->view);
+}
+
 void rc_gradient_task(const void *gradient, int64_t task, void *thread)
 {
     const rc_cpu_gradient *const work = gradient;
     const rc_cpu_grid *const grid = &work->grid;
     const int64_t N = work->view->shape[2], R = rc_view_rows(work->view);
-    const int64_t first = task / grid->groups * grid->band_rows, end = rc_least(R, first + grid->band_rows);
+    /* Backwards: of an array that no cache holds, the sweep has left the end there. */
+    const int64_t first = (grid->bands - 1 - task / grid->groups) * grid->band_rows;
+    const int64_t end = rc_least(R, first + grid->band_rows), tile = piece_columns(work),
+                  most = piece_rows(work);
     const int64_t left = task % grid->groups * grid->group_columns,
                   right = rc_least(N, left + grid->group_columns);
     thread_scratch *const scratch = thread;
     for (int64_t block = first; block < end; block += RC_BLOCK_ROWS)
-        for (int64_t i = left; i < right; i += TILE) {
-            const int64_t n = rc_least(TILE, right - i), block_end = rc_least(end, block + RC_BLOCK_ROWS);
+        for (int64_t i = left; i < right; i += tile) {
+            const int64_t n = rc_least(tile, right - i), block_end = rc_least(end, block + RC_BLOCK_ROWS);
             begin_columns(work, i, n, &scratch->columns);
-            for (int64_t r = block; r < block_end; r += RC_PIECE_ROWS) {
+            for (int64_t r = block; r < block_end; r += most) {
                 piece at = { .first = r, .column = i, .n = n };
-                at.rows = rc_rows_find(work->view, r, rc_least(RC_PIECE_ROWS, block_end - r));
+                at.rows = rc_rows_find(work->view, r, rc_least(most, block_end - r));
                 piece_gradient(work, &at, scratch);
             }
         }

@@ -5,13 +5,12 @@
 #define RATECL_SRC_CPU_MULTIPLY_H
 
 #include <math.h>
-#include <string.h>
 
 #include "tile.h"
+#include "vector.h"
 
 enum {
     RC_CHUNK = 32,
-    RC_LANES = RC_VECTOR_BYTES / sizeof(real),
     RC_PANEL = 2 * RC_LANES,
     /* Rows of a tile: its two columns of vectors fill the registers, of which AVX-512 has 32, others 16. */
     RC_TILE_ROWS = RC_VECTOR_BYTES == 64 ? 8 : 4
@@ -20,7 +19,6 @@ _Static_assert(RC_PANEL % RC_TILE_ROWS == 0, "the tiles of a panel end at the di
 _Static_assert(8 % RC_TILE_ROWS == 0, "copies have room for rows up to a multiple of eight");
 _Static_assert(RC_PANEL <= (int)RC_PIECE_ROWS, "one piece holds the rows of a panel");
 
-typedef real rc_vector __attribute__((vector_size(RC_VECTOR_BYTES), may_alias));
 typedef rc_vector rc_tile[RC_TILE_ROWS][2];
 
 static inline const rc_vector *rc_vectors(const real *x)
@@ -29,9 +27,8 @@ static inline const rc_vector *rc_vectors(const real *x)
 }
 
 /* product[i][:] = sum_k a[k a_step + i a_row] b[k b_step + :], k < count. */
-static inline __attribute__((always_inline)) void rc_multiply(rc_tile product, const real *a, int64_t a_row,
-                                                              int64_t a_step, const real *b, int64_t b_step,
-                                                              int64_t count)
+RC_INLINE void rc_multiply(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
+                           int64_t b_step, int64_t count)
 {
     rc_tile t = { { { 0 } } };
     for (int64_t k = 0; k < count; k++) {
@@ -46,9 +43,8 @@ static inline __attribute__((always_inline)) void rc_multiply(rc_tile product, c
 }
 
 /* sums[i][:] += the same as rc_multiply gives, of any count; sums: (RC_TILE_ROWS, RC_PANEL). */
-static inline __attribute__((always_inline)) void rc_multiply_add(double *sums, const real *a, int64_t a_row,
-                                                                  int64_t a_step, const real *b,
-                                                                  int64_t b_step, int64_t count)
+RC_INLINE void rc_multiply_add(double *sums, const real *a, int64_t a_row, int64_t a_step, const real *b,
+                               int64_t b_step, int64_t count)
 {
     for (int64_t k = 0; k < count; k += RC_CHUNK) {
         rc_tile product;

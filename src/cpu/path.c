@@ -167,8 +167,8 @@ static ratecl_status evaluate(void *plan_state, const rc_evaluation *evaluation)
                          .variance = { sweep[RC_STATES].deviations, sweep[RC_REFERENCE].deviations },
                          .lags = plan->lags,
                          .entropies = plan->entropies };
-    run_sweep(plan, RC_STATES, inputs[RC_STATES]);
     run_sweep(plan, RC_REFERENCE, inputs[RC_REFERENCE]);
+    run_sweep(plan, RC_STATES, inputs[RC_STATES]); /* the last: the gradient finds their end in the cache */
     run_entropy(plan, inputs[RC_STATES]);
     if (plan->spec.uses[RC_WEIGHTS])
         run_correlation(plan, inputs[RC_STATES], inputs[RC_WEIGHTS], sums.hebbian);

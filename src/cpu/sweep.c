@@ -2,6 +2,7 @@
 /* sweep: one read of the states for moments, row sums and lagged differences; and the entropy with eps > 0.
  * Sums of at most eight reals are taken in real, everything longer in double. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "logarithm.h"
 #include "tile.h"
@@ -9,19 +10,154 @@
 /* A function of one vector loop. GCC 12 runs some of these loops element by element once they are inlined. */
 #define LOOP static __attribute__((noinline))
 
-enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8 };
+/* Rows that meet in the first-level cache, and vectors of a row whose sums are taken in real. */
+enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, RUN = 8 };
 
 typedef struct thread_scratch {
     real now[RC_PIECE_ROWS * RC_PIECE_LEADING];
     real later[RC_PIECE_ROWS * RC_PIECE_LEADING];
 } thread_scratch;
 
-/* Moments of a tile's columns about a shift: of d = S - shift the sums of d and d^2. */
+/* Moments of a tile's columns about a shift: of d = S - shift the sums of d and d^2; of whole numbers, which
+ * need none, the exact sums of S and S^2. */
 typedef struct columns {
     real shift[TILE];
     double sum[TILE];
     double squares[TILE];
+    uint32_t whole_sum[TILE];
+    uint32_t whole_squares[TILE];
 } columns;
+_Static_assert(RC_BLOCK_ROWS *UINT64_C(255) * 255 <= UINT32_MAX,
+               "a block's squares of u8 are summed in 32 bits");
+
+/* ---- One row ---- */
+
+/* Of the columns of a tile: sum x, sum x (log x - e log 2), and sum (x - later)^2. */
+typedef struct taken {
+    double z, a, squares;
+} taken;
+
+/* What is added up of a row, as constants wherever this is used. */
+typedef struct row_wants {
+    bool entropy, any, lag; /* any: x may be so small that a subnormal number counts */
+} row_wants;
+
+/* Whether a sign bit is set; that of -0 may be. */
+static inline bool is_negative(rc_bit_vector signs)
+{
+    const rc_bits sign = (rc_bits)1 << (RC_REAL_BITS - 1);
+    return rc_any_below((rc_vector)((signs & sign) | RC_LOG_ONE), 0);
+}
+
+LOOP bool has_negative(const real *x, int64_t n)
+{
+    bool negative = false;
+    for (int64_t j = 0; j < n; j++)
+        negative |= x[j] < 0;
+    return negative;
+}
+
+/* `ahead` points at what is wanted soon. NaN where an x is negative. */
+RC_INLINE void take_row(const real *x, const real *later, const real *ahead, int64_t n, real e,
+                        const row_wants wants, taken *to)
+{
+    double z[RC_LANES] = { 0 }, a[RC_LANES] = { 0 }, squares[RC_LANES] = { 0 };
+    rc_bit_vector signs = { 0 };
+    for (int64_t begin = 0; begin < n; begin += RUN * RC_LANES) {
+        const int64_t end = rc_least(n, begin + RUN * RC_LANES);
+        rc_vector z_run = { 0 }, a_run = { 0 }, squares_run = { 0 };
+        for (int64_t j = begin; j < end; j += RC_LANES) {
+            const bool whole = j + RC_LANES <= n;
+            const rc_vector v = whole ? rc_load(x + j) : rc_load_some(x + j, n - j);
+            rc_fetch(ahead + j);
+            if (wants.entropy) {
+                z_run += v;
+                a_run += v * (wants.any ? rc_log_scaled(v, e) : rc_log_scaled_normal(v, e));
+                signs |= (rc_bit_vector)v;
+            }
+            if (wants.lag) {
+                const rc_vector d = v - (whole ? rc_load(later + j) : rc_load_some(later + j, n - j));
+                squares_run += d * d;
+            }
+        }
+        if (wants.entropy) {
+            rc_add_lanes(z, z_run);
+            rc_add_lanes(a, a_run);
+        }
+        if (wants.lag)
+            rc_add_lanes(squares, squares_run);
+    }
+    to->squares = rc_sum_lanes(squares);
+    to->z = rc_sum_lanes(z);
+    to->a = wants.entropy && is_negative(signs) && has_negative(x, n) ? (double)NAN : rc_sum_lanes(a);
+}
+
+#define DEFINE_TAKE(name, ...)                                                                        \
+    LOOP void name(const real *x, const real *later, const real *ahead, int64_t n, real e, taken *to) \
+    {                                                                                                 \
+        take_row(x, later, ahead, n, e, (row_wants){ __VA_ARGS__ }, to);                              \
+    }
+DEFINE_TAKE(take_lag, .lag = true)
+DEFINE_TAKE(take_entropy, .entropy = true)
+DEFINE_TAKE(take_entropy_and_lag, .entropy = true, .lag = true)
+DEFINE_TAKE(take_small_entropy, .entropy = true, .any = true)
+
+/* Add a row to its Z and A = sum x log x, and its squares to the lag's sum. The terms of A are formed as
+ * x log(x / 2^e) with 2^e about the mean, which keeps the error small at every scale of x: *e is what the row
+ * before had, and this one is taken again where its own is another. */
+static void add_row(const real *x, const real *later, const real *ahead, int64_t n, int *e, double za[2],
+                    double *lag_sum)
+{
+    const double ln2 = 0.69314718055994530942;
+    taken sums;
+    (later != NULL ? take_entropy_and_lag : take_entropy)(x, later, ahead, n, (real)*e, &sums);
+    if (later != NULL)
+        *lag_sum += sums.squares;
+    /* Beside a sum that large, a subnormal number's logarithm may be wrong by the 16 that it then is. */
+    const bool large = sums.z > (double)RC_LOG_NORMAL * 0x1p62;
+    const int own = rc_exponent_of(sums.z / (double)n);
+    if (sums.z != 0 && (!large || abs(own - *e) > 3)) {
+        *e = own;
+        (large ? take_entropy : take_small_entropy)(x, x, ahead, n, (real)*e, &sums);
+    }
+    za[0] += sums.z;
+    za[1] += sums.a + *e * ln2 * sums.z;
+}
+
+/* ---- One row with eps > 0 ---- */
+
+/* With p = x / divisor: the sum of p^2 / (p + eps) where the share is wanted, else that of -p log(p + eps),
+ * NaN where an x is negative. */
+RC_INLINE double take_row_eps(const real *x, int64_t n, real divisor, real eps, const bool share)
+{
+    double sums[RC_LANES] = { 0 };
+    rc_bit_vector signs = { 0 };
+    for (int64_t begin = 0; begin < n; begin += RUN * RC_LANES) {
+        const int64_t end = rc_least(n, begin + RUN * RC_LANES);
+        rc_vector run = { 0 };
+        for (int64_t j = begin; j < end; j += RC_LANES) {
+            const rc_vector v = j + RC_LANES <= n ? rc_load(x + j) : rc_load_some(x + j, n - j);
+            const rc_vector p = v / divisor;
+            if (share)
+                run += rc_select((rc_bit_vector)(p > 0), p * (p / (p + eps)), (rc_vector){ 0 });
+            else
+                run -= p * rc_log_scaled(p + eps, 0);
+            signs |= (rc_bit_vector)v;
+        }
+        rc_add_lanes(sums, run);
+    }
+    return !share && is_negative(signs) && has_negative(x, n) ? (double)NAN : rc_sum_lanes(sums);
+}
+
+LOOP double sum_p_log_p(const real *x, int64_t n, real divisor, real eps)
+{
+    return take_row_eps(x, n, divisor, eps, false);
+}
+
+LOOP double sum_p_share(const real *x, int64_t n, real divisor, real eps)
+{
+    return take_row_eps(x, n, divisor, eps, true);
+}
 
 /* sum_j x_j: eight slices side by side, so that a run in real is no longer than eight. */
 LOOP double sum(const real *x, int64_t n)
@@ -37,94 +173,7 @@ LOOP double sum(const real *x, int64_t n)
     return total;
 }
 
-static inline real square(real x)
-{
-    return x * x;
-}
-
-/* sum_j (x_j - y_j)^2, in the order of sum(). */
-LOOP double sum_squared_differences(const real *x, const real *y, int64_t n)
-{
-    const int64_t h = n / 8;
-    double total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < h; j++) {
-        const real a = square(x[j] - y[j]) + square(x[j + h] - y[j + h]);
-        const real b = square(x[j + 2 * h] - y[j + 2 * h]) + square(x[j + 3 * h] - y[j + 3 * h]);
-        const real c = square(x[j + 4 * h] - y[j + 4 * h]) + square(x[j + 5 * h] - y[j + 5 * h]);
-        const real d = square(x[j + 6 * h] - y[j + 6 * h]) + square(x[j + 7 * h] - y[j + 7 * h]);
-        total += (double)((a + b) + (c + d));
-    }
-    for (int64_t j = 8 * h; j < n; j++)
-        total += (double)square(x[j] - y[j]);
-    return total;
-}
-
-static inline real least(real x, real y)
-{
-    return x < y ? x : y;
-}
-
-/* sum_j x_j (log x_j - e log 2), four slices side by side. NaN where an x is negative. */
-#define DEFINE_SUM_X_LOG_X(name, log)                                                                        \
-    LOOP double name(const real *x, int64_t n, real e)                                                       \
-    {                                                                                                        \
-        const int64_t h = n / 4;                                                                             \
-        double total = 0;                                                                                    \
-        real lowest = 0;                                                                                     \
-        _Pragma("omp simd reduction(+ : total) reduction(min : lowest)") for (int64_t j = 0; j < h; j++)     \
-        {                                                                                                    \
-            const real a = x[j], b = x[j + h], c = x[j + 2 * h], d = x[j + 3 * h];                           \
-            total += (double)((a * log(a, e) + b * log(b, e)) + (c * log(c, e) + d * log(d, e)));            \
-            lowest = least(lowest, least(least(a, b), least(c, d)));                                         \
-        }                                                                                                    \
-        _Pragma("omp simd reduction(+ : total) reduction(min : lowest)") for (int64_t j = 4 * h; j < n; j++) \
-        {                                                                                                    \
-            total += (double)(x[j] * log(x[j], e));                                                          \
-            lowest = least(lowest, x[j]);                                                                    \
-        }                                                                                                    \
-        return lowest < 0 ? (double)NAN : total;                                                             \
-    }
-
-DEFINE_SUM_X_LOG_X(sum_of_any, rc_log_scaled)
-DEFINE_SUM_X_LOG_X(sum_of_normal, rc_log_scaled_normal)
-
-/* sum_j x_j log x_j, where z = sum_j x_j. The terms are formed as x log(x / 2^e) with 2^e about the mean,
- * which keeps the error small at every scale of x. */
-static double sum_x_log_x(const real *x, int64_t n, double z)
-{
-    const double ln2 = 0.69314718055994530942;
-    /* Beside a sum that large, a subnormal number's logarithm may be wrong by the 16 that it then is. */
-    const bool large = z > (double)RC_LOG_NORMAL * 0x1p62;
-    int e = 0;
-    if (z > 0 && z < (double)INFINITY)
-        (void)frexp(z / (double)n, &e);
-    return (large ? sum_of_normal : sum_of_any)(x, n, (real)e) + e * ln2 * z;
-}
-
-/* -sum_j p_j log(p_j + eps) with p = x / divisor. NaN where an x is negative. */
-LOOP double sum_p_log_p(const real *x, int64_t n, real divisor, real eps)
-{
-    real term[TILE];
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        const real p = x[j] / divisor;
-        term[j] = x[j] < 0 ? (real)NAN : -p * rc_log_scaled(p + eps, 0);
-    }
-    return sum(term, n);
-}
-
-/* sum_j p_j^2 / (p_j + eps) with p = x / divisor. */
-LOOP double sum_p_share(const real *x, int64_t n, real divisor, real eps)
-{
-    real term[TILE];
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        const real p = x[j] / divisor;
-        term[j] = p > 0 ? p * (p / (p + eps)) : 0;
-    }
-    return sum(term, n);
-}
+/* ---- Columns ---- */
 
 static inline real median(real a, real b, real c)
 {
@@ -170,6 +219,55 @@ LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t 
     }
 }
 
+/* The same of whole numbers. */
+LOOP void add_one_row_of_counts(columns *c, const uint8_t *row, int64_t n)
+{
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        c->whole_sum[j] += row[j];
+        c->whole_squares[j] += (uint32_t)row[j] * row[j];
+    }
+}
+
+LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n)
+{
+    const uint8_t *const r0 = row[0], *const r1 = row[1], *const r2 = row[2], *const r3 = row[3];
+    const uint8_t *const r4 = row[4], *const r5 = row[5], *const r6 = row[6], *const r7 = row[7];
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        const uint32_t x0 = r0[j], x1 = r1[j], x2 = r2[j], x3 = r3[j];
+        const uint32_t x4 = r4[j], x5 = r5[j], x6 = r6[j], x7 = r7[j];
+        c->whole_sum[j] += ((x0 + x1) + (x2 + x3)) + ((x4 + x5) + (x6 + x7));
+        c->whole_squares[j] +=
+            ((x0 * x0 + x1 * x1) + (x2 * x2 + x3 * x3)) + ((x4 * x4 + x5 * x5) + (x6 * x6 + x7 * x7));
+    }
+}
+
+LOOP void begin_counts(columns *c, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++)
+        c->whole_sum[j] = c->whole_squares[j] = 0;
+}
+
+/* As deviations from a whole number next below the mean: all of them whole, and exact. */
+LOOP void end_counts(columns *c, int64_t n, int64_t rows)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const int64_t sum = c->whole_sum[j], squares = c->whole_squares[j], shift = sum / rows;
+        c->shift[j] = (real)shift;
+        c->sum[j] = (double)(sum - rows * shift);
+        c->squares[j] = (double)(squares - 2 * shift * sum + rows * shift * shift);
+    }
+}
+
+static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n)
+{
+    if (rows == GROUP_ROWS)
+        add_eight_rows(c, row, n);
+    for (int64_t k = 0; rows < GROUP_ROWS && k < rows; k++)
+        add_one_row(c, row[k], n);
+}
+
 /* Merge the moments of a block of `rows` rows into those of the `before` rows above it in the band. */
 LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t before, double *mean,
                         double *deviations)
@@ -189,79 +287,134 @@ LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t befor
     }
 }
 
-/* Add the squared differences of `rows`, which `row` points at, from the rows tau steps later. */
-static void add_lag(const rc_cpu_sweep *sweep, const rc_rows *rows, const real *const row[], int64_t tau,
-                    int64_t column, int64_t n, real *piece, double *lag_sum)
-{
-    const int64_t T = sweep->view->shape[1], distance = tau * sweep->view->strides[1];
-    rc_rows later = { .count = 0 };
-    const real *now_row[RC_PIECE_ROWS], *later_row[RC_PIECE_ROWS];
-    for (int64_t k = 0; k < rows->count; k++) {
-        if (rows->step[k] + tau < T) {
-            now_row[later.count] = row[k];
-            later.offset[later.count++] = rows->offset[k] + distance;
-        }
-    }
-    rc_tile_rows(sweep->view, sweep->memory, &later, column, n, piece, later_row);
-    double total = 0;
-    for (int64_t k = 0; k < later.count; k++)
-        total += sum_squared_differences(now_row[k], later_row[k], n);
-    *lag_sum += total;
-}
+/* ---- A part of a task ---- */
 
-static void add_piece_moments(columns *c, const real *const *row, int64_t rows, int64_t n)
-{
-    int64_t k = 0;
-    for (; k + GROUP_ROWS <= rows; k += GROUP_ROWS)
-        add_eight_rows(c, row + k, n);
-    for (; k < rows; k++)
-        add_one_row(c, row[k], n);
-}
-
-/* A part of a task: the rows [first, first + rows) of one block, the columns [column, column + n) of a tile.
- */
+/* The rows [first, first + rows) of one block, the columns [column, column + n) of a tile. */
 typedef struct region {
     int64_t first, rows, column, n;
 } region;
 
-static void find_shift(const rc_cpu_sweep *sweep, region at, real *piece, columns *c)
+/* Some rows of a region. */
+typedef struct piece {
+    rc_rows rows;
+    const real *row[RC_PIECE_ROWS];
+} piece;
+
+static void find_shift(const rc_cpu_sweep *sweep, region at, real *copy, columns *c)
 {
     const int64_t sample[3] = { at.first, at.first + at.rows / 2, at.first + at.rows - 1 };
     rc_rows rows = { .count = 3 };
     for (int k = 0; k < 3; k++)
         rows.offset[k] = rc_rows_find(sweep->view, sample[k], 1).offset[0];
     const real *row[RC_PIECE_ROWS] = { NULL };
-    rc_tile_rows(sweep->view, sweep->memory, &rows, at.column, at.n, piece, row);
+    rc_tile_rows(sweep->view, sweep->memory, &rows, at.column, at.n, copy, row);
     begin_columns(c, row, at.n);
 }
 
-/* What row `done` of the region has in its place in the next piece. */
-static void fetch_ahead(const rc_cpu_sweep *sweep, region at, int64_t done)
+/* The moments of u8 that lie side by side need no reals. */
+static bool counts(const rc_cpu_sweep *sweep)
 {
-    rc_tile_fetch(sweep->view, sweep->memory, at.first + done + RC_PIECE_ROWS, at.column, at.n);
+    const rc_view *const view = sweep->view;
+    return sweep->moments && view->element == RATECL_U8 && (view->strides[2] == 1 || view->shape[2] == 1);
+}
+
+static void add_counts(const rc_cpu_sweep *sweep, region at, columns *c)
+{
+    const uint8_t *row[GROUP_ROWS];
+    begin_counts(c, at.n);
+    for (int64_t done = 0; done < at.rows; done += GROUP_ROWS) {
+        const int64_t left = rc_least(GROUP_ROWS, at.rows - done);
+        const rc_rows rows = rc_rows_find(sweep->view, at.first + done, left);
+        for (int64_t k = 0; k < left; k++)
+            row[k] = (const uint8_t *)sweep->memory + rows.offset[k] + at.column;
+        if (left == GROUP_ROWS)
+            add_eight_rows_of_counts(c, row, at.n);
+        for (int64_t k = 0; left < GROUP_ROWS && k < left; k++)
+            add_one_row_of_counts(c, row[k], at.n);
+    }
+    end_counts(c, at.n, at.rows);
+}
+
+/* The rows tau steps later than those of a piece; NULL where there is none. */
+static void find_later(const rc_cpu_sweep *sweep, const piece *p, region at, int64_t tau, real *copy,
+                       const real *later[RC_PIECE_ROWS])
+{
+    const int64_t T = sweep->view->shape[1], distance = tau * sweep->view->strides[1];
+    rc_rows beyond = { .count = 0 };
+    const real *beyond_row[RC_PIECE_ROWS];
+    int64_t place[RC_PIECE_ROWS];
+    for (int64_t k = 0; k < p->rows.count; k++) {
+        const bool exists = p->rows.step[k] + tau < T;
+        later[k] = exists && k + tau < p->rows.count ? p->row[k + tau] : NULL;
+        if (exists && later[k] == NULL) {
+            place[beyond.count] = k;
+            beyond.offset[beyond.count++] = p->rows.offset[k] + distance;
+        }
+    }
+    rc_tile_rows(sweep->view, sweep->memory, &beyond, at.column, at.n, copy, beyond_row);
+    for (int64_t k = 0; k < beyond.count; k++)
+        later[place[k]] = beyond_row[k];
+}
+
+/* What the pieces of a region add to, row by row. */
+typedef struct region_sums {
+    double *rows; /* (rows, 2) */
+    double *lags; /* (lag_count) */
+    int exponent; /* of add_row() */
+} region_sums;
+
+/* Add the rows [begin, end) of a piece, with one lag or none. */
+static void add_rows(const rc_cpu_sweep *sweep, const piece *p, int64_t begin, int64_t end, region at,
+                     bool entropy, const real *const *later, double *lag_sum, region_sums *sums)
+{
+    for (int64_t k = begin; k < end; k++) {
+        const real *const ahead = rc_tile_ahead(sweep->view, p->row[k], GROUP_ROWS);
+        taken row;
+        if (entropy) {
+            add_row(p->row[k], later[k], ahead, at.n, &sums->exponent, sums->rows + 2 * k, lag_sum);
+        } else if (later[k] != NULL) {
+            take_lag(p->row[k], later[k], ahead, at.n, 0, &row);
+            *lag_sum += row.squares;
+        }
+    }
+}
+
+/* Groups of rows meet all that is wanted of them in the first-level cache. */
+static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, columns *c, real *copy,
+                      region_sums *sums)
+{
+    const real *later[RC_PIECE_ROWS] = { NULL };
+    double *const first_lag = sweep->lag_count > 0 ? sums->lags : NULL;
+    if (first_lag != NULL)
+        find_later(sweep, p, at, sweep->lags[0], copy, later);
+    for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
+        const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
+        if (sweep->moments && !counts(sweep))
+            add_moments(c, p->row + k, end - k, at.n);
+        add_rows(sweep, p, k, end, at, sweep->entropy, later, first_lag, sums);
+    }
+    for (size_t l = 1; l < sweep->lag_count; l++) {
+        find_later(sweep, p, at, sweep->lags[l], copy, later);
+        add_rows(sweep, p, 0, p->rows.count, at, false, later, &sums->lags[l], sums);
+    }
 }
 
 static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scratch, columns *c,
                        double *row_sums, double *lag_sums)
 {
-    if (sweep->moments)
+    const int64_t most = rc_tile_piece_rows(sweep->view);
+    if (counts(sweep))
+        add_counts(sweep, at, c);
+    else if (sweep->moments)
         find_shift(sweep, at, scratch->now, c);
-    for (int64_t done = 0; done < at.rows; done += RC_PIECE_ROWS) {
-        const int64_t left = at.rows - done;
-        const rc_rows rows =
-            rc_rows_find(sweep->view, at.first + done, left < RC_PIECE_ROWS ? left : RC_PIECE_ROWS);
-        const real *row[RC_PIECE_ROWS];
-        rc_tile_rows(sweep->view, sweep->memory, &rows, at.column, at.n, scratch->now, row);
-        if (sweep->moments)
-            add_piece_moments(c, row, rows.count, at.n);
-        for (int64_t k = 0; sweep->entropy && k < rows.count; k++) {
-            fetch_ahead(sweep, at, done + k);
-            const double z = sum(row[k], at.n);
-            row_sums[2 * (done + k)] += z;
-            row_sums[2 * (done + k) + 1] += sum_x_log_x(row[k], at.n, z);
-        }
-        for (size_t l = 0; l < sweep->lag_count; l++)
-            add_lag(sweep, &rows, row, sweep->lags[l], at.column, at.n, scratch->later, &lag_sums[l]);
+    if (counts(sweep) && !sweep->entropy && sweep->lag_count == 0)
+        return;
+    region_sums sums = { .lags = lag_sums };
+    for (int64_t done = 0; done < at.rows; done += most) {
+        piece p = { .rows = rc_rows_find(sweep->view, at.first + done, rc_least(most, at.rows - done)) };
+        rc_tile_rows(sweep->view, sweep->memory, &p.rows, at.column, at.n, scratch->now, p.row);
+        sums.rows = row_sums + 2 * done;
+        add_piece(sweep, &p, at, c, scratch->later, &sums);
     }
 }
 
@@ -275,6 +428,7 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
     const int64_t left = group * grid->group_columns, right = rc_least(N, left + grid->group_columns);
     double *const lag_sums = sweep->lag_sums + task * (int64_t)sweep->lag_count;
     const bool whole_rows = grid->groups == 1;
+    const int64_t tile = rc_tile_columns(sweep->view);
     double block_sums[2 * RC_BLOCK_ROWS] = { 0 }; /* (rows, 2) */
     columns c;
 
@@ -289,8 +443,8 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
             row_sums = sweep->row_sums + 2 * (group * R + r);
         for (int64_t k = 0; sweep->entropy && k < 2 * rows; k++)
             row_sums[k] = 0;
-        for (int64_t i = left; i < right; i += TILE) {
-            const region at = { r, rows, i, rc_least(TILE, right - i) };
+        for (int64_t i = left; i < right; i += tile) {
+            const region at = { r, rows, i, rc_least(tile, right - i) };
             sweep_tile(sweep, at, scratch, &c, row_sums, lag_sums);
             if (sweep->moments)
                 merge_columns(&c, at.n, rows, r - first, sweep->mean + band * N + i,
@@ -303,16 +457,17 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
 }
 
 /* Z of each row of a piece, over all tiles. */
-static void piece_sums(const rc_cpu_entropy *entropy, const rc_rows *rows, real *piece,
+static void piece_sums(const rc_cpu_entropy *entropy, const rc_rows *rows, real *copy,
                        double z[RC_PIECE_ROWS])
 {
     const int64_t N = entropy->view->shape[2];
     const real *row[RC_PIECE_ROWS];
     for (int64_t k = 0; k < rows->count; k++)
         z[k] = 0;
-    for (int64_t i = 0; i < N; i += TILE) {
-        const int64_t n = rc_least(TILE, N - i);
-        rc_tile_rows(entropy->view, entropy->memory, rows, i, n, piece, row);
+    const int64_t tile = rc_tile_columns(entropy->view);
+    for (int64_t i = 0; i < N; i += tile) {
+        const int64_t n = rc_least(tile, N - i);
+        rc_tile_rows(entropy->view, entropy->memory, rows, i, n, copy, row);
         for (int64_t k = 0; k < rows->count; k++)
             z[k] += sum(row[k], n);
     }
@@ -356,7 +511,8 @@ void rc_entropy_task(const void *work, int64_t task, void *scratch)
     const rc_cpu_entropy *const entropy = work;
     const int64_t N = entropy->view->shape[2], first = task * entropy->band_rows;
     const int64_t end = rc_least(rc_view_rows(entropy->view), first + entropy->band_rows);
-    real *const piece = ((thread_scratch *)scratch)->now;
+    const int64_t tile = rc_tile_columns(entropy->view);
+    real *const copy = ((thread_scratch *)scratch)->now;
     double *const sums = entropy->sums + task * (int64_t)entropy->count;
     double z[RC_PIECE_ROWS];
 
@@ -364,12 +520,12 @@ void rc_entropy_task(const void *work, int64_t task, void *scratch)
         sums[e] = 0;
     for (int64_t r = first; r < end; r += RC_PIECE_ROWS) {
         const rc_rows rows = rc_rows_find(entropy->view, r, rc_least(RC_PIECE_ROWS, end - r));
-        piece_sums(entropy, &rows, piece, z);
+        piece_sums(entropy, &rows, copy, z);
         begin_rows(entropy, r, rows.count, z);
-        for (int64_t i = 0; i < N; i += TILE) {
-            const int64_t n = rc_least(TILE, N - i);
+        for (int64_t i = 0; i < N; i += tile) {
+            const int64_t n = rc_least(tile, N - i);
             const real *row[RC_PIECE_ROWS];
-            rc_tile_rows(entropy->view, entropy->memory, &rows, i, n, piece, row);
+            rc_tile_rows(entropy->view, entropy->memory, &rows, i, n, copy, row);
             for (size_t e = 0; e < entropy->count; e++)
                 sums[e] += piece_entropy(row, rows.count, n, z, entropy->epsilons[e], rows_of(entropy, e, r));
         }

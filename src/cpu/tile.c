@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tile.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
+#include "vector.h"
 
 static inline real from_f32(float x)
 {
@@ -37,31 +32,99 @@ static inline real from_f16(uint16_t half)
     return (real)x;
 }
 
-typedef void load_function(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
-                           bool along_rows, real *copy, int64_t leading);
+/* ---- Squares of RC_LANES rows x RC_LANES columns ---- */
 
-/* Elements are read in the order in which they lie closest. */
-#define DEFINE_LOAD(name, type, convert)                                                                 \
-    static void name(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride, \
-                     bool along_rows, real *copy, int64_t leading)                                       \
-    {                                                                                                    \
-        const type *const element = memory;                                                              \
-        if (along_rows) {                                                                                \
-            for (int64_t i = 0; i < n; i++)                                                              \
-                for (int64_t k = 0; k < rows; k++)                                                       \
-                    copy[k * leading + i] = convert(element[offset[k] + i * stride]);                    \
-            return;                                                                                      \
-        }                                                                                                \
-        for (int64_t k = 0; k < rows; k++) {                                                             \
-            const type *const row = element + offset[k];                                                 \
-            real *const to = copy + k * leading;                                                         \
-            if (stride == 1) {                                                                           \
-                _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = convert(row[i]);             \
-            } else {                                                                                     \
-                for (int64_t i = 0; i < n; i++)                                                          \
-                    to[i] = convert(row[i * stride]);                                                    \
-            }                                                                                            \
-        }                                                                                                \
+/* The components that two vectors give to the lower and the upper half of their interleaved whole. */
+#define LOWER_2 0, 2
+#define UPPER_2 1, 3
+#define LOWER_4 0, 4, 1, 5
+#define UPPER_4 2, 6, 3, 7
+#define LOWER_8 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER_8 4, 12, 5, 13, 6, 14, 7, 15
+#define LOWER_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#if RC_VECTOR_BYTES * 8 / RC_REAL_BITS == 16
+#define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_16)
+#elif RC_VECTOR_BYTES * 8 / RC_REAL_BITS == 8
+#define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_8)
+#elif RC_VECTOR_BYTES * 8 / RC_REAL_BITS == 4
+#define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_4)
+#else
+#define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_2)
+#endif
+
+/* A perfect shuffle of all, log2(RC_LANES) times. */
+RC_INLINE void transpose(rc_vector square[RC_LANES])
+{
+    enum { HALF = RC_LANES / 2 };
+#pragma GCC unroll 4
+    for (int stage = 1; stage < RC_LANES; stage *= 2) {
+        rc_vector shuffled[RC_LANES];
+#pragma GCC unroll 8
+        for (int k = 0; k < HALF; k++) {
+            shuffled[2 * k] = INTERLEAVE(square[k], square[k + HALF], LOWER);
+            shuffled[2 * k + 1] = INTERLEAVE(square[k], square[k + HALF], UPPER);
+        }
+        memcpy(square, shuffled, sizeof shuffled);
+    }
+}
+
+/* Whether RC_LANES rows from `offset` on are neighbours. */
+static bool neighbours(const int64_t *offset)
+{
+    bool all = true;
+    for (int64_t k = 1; k < RC_LANES; k++)
+        all &= offset[k] == offset[0] + k;
+    return all;
+}
+
+/* ---- Loading ---- */
+
+typedef void load_function(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
+                           bool across, real *copy, int64_t leading);
+
+/* Elements are read in the order in which they lie closest: across the rows by squares where these are
+ * neighbours, while the rows of the next piece are fetched. */
+#define DEFINE_LOAD(name, type, convert)                                                                     \
+    RC_INLINE rc_vector name##_run(const type *element)                                                      \
+    {                                                                                                        \
+        real run[RC_LANES];                                                                                  \
+        for (int k = 0; k < RC_LANES; k++)                                                                   \
+            run[k] = convert(element[k]);                                                                    \
+        return rc_load(run);                                                                                 \
+    }                                                                                                        \
+    static void name##_square(const type *element, int64_t stride, real *copy, int64_t leading)              \
+    {                                                                                                        \
+        rc_vector square[RC_LANES];                                                                          \
+        _Pragma("GCC unroll 16") for (int i = 0; i < RC_LANES; i++)                                          \
+        {                                                                                                    \
+            square[i] = name##_run(element + i * stride);                                                    \
+            rc_fetch((const void *)((uintptr_t)(element + i * stride) + RC_PIECE_ROWS * sizeof(type)));      \
+        }                                                                                                    \
+        transpose(square);                                                                                   \
+        _Pragma("GCC unroll 16") for (int k = 0; k < RC_LANES; k++) rc_store(copy + k * leading, square[k]); \
+    }                                                                                                        \
+    static void name(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,     \
+                     bool across, real *copy, int64_t leading)                                               \
+    {                                                                                                        \
+        const type *const element = memory;                                                                  \
+        for (int64_t k = 0, count; k < rows; k += count) {                                                   \
+            const bool squares = across && k + RC_LANES <= rows && neighbours(offset + k);                   \
+            int64_t i = 0;                                                                                   \
+            count = squares ? RC_LANES : 1;                                                                  \
+            for (; squares && i + RC_LANES <= n; i += RC_LANES)                                              \
+                name##_square(element + offset[k] + i * stride, stride, copy + k * leading + i, leading);    \
+            for (int64_t r = k; r < k + count; r++) {                                                        \
+                const type *const row = element + offset[r];                                                 \
+                real *const to = copy + r * leading;                                                         \
+                if (stride == 1) {                                                                           \
+                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] = convert(row[j]);             \
+                } else {                                                                                     \
+                    for (int64_t j = i; j < n; j++)                                                          \
+                        to[j] = convert(row[j * stride]);                                                    \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
     }
 
 DEFINE_LOAD(load_f32, float, from_f32)
@@ -80,39 +143,56 @@ void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, 
     int64_t offset[RC_PIECE_ROWS];
     for (int64_t k = 0; k < rows->count; k++)
         offset[k] = rows->offset[k] + column * stride;
-    load[view->element](memory, offset, rows->count, n, stride, llabs(view->strides[1]) < llabs(stride), copy,
-                        leading);
+    load[view->element](memory, offset, rows->count, n, stride, rc_tile_across(view), copy, leading);
 }
 
+/* ---- Storing ---- */
+
 typedef void store_function(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
-                            bool along_rows, bool accumulate, const real *piece, int64_t leading);
+                            bool across, bool accumulate, const real *piece, int64_t leading);
 
 /* Elements are written in the order in which they lie closest. */
-#define DEFINE_STORE(name, type)                                                                   \
-    static void name(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride, \
-                     bool along_rows, bool accumulate, const real *piece, int64_t leading)         \
-    {                                                                                              \
-        type *const element = memory;                                                              \
-        if (along_rows) {                                                                          \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                for (int64_t k = 0; k < rows; k++) {                                               \
-                    type *const to = element + offset[k] + i * stride;                             \
-                    *to = (type)piece[k * leading + i] + (accumulate ? *to : 0);                   \
-                }                                                                                  \
-            return;                                                                                \
-        }                                                                                          \
-        for (int64_t k = 0; k < rows; k++) {                                                       \
-            type *const to = element + offset[k];                                                  \
-            const real *const from = piece + k * leading;                                          \
-            if (stride == 1 && accumulate) {                                                       \
-                _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] += (type)from[i];        \
-            } else if (stride == 1) {                                                              \
-                _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = (type)from[i];         \
-            } else {                                                                               \
-                for (int64_t i = 0; i < n; i++)                                                    \
-                    to[i * stride] = (type)from[i] + (accumulate ? to[i * stride] : 0);            \
-            }                                                                                      \
-        }                                                                                          \
+#define DEFINE_STORE(name, type)                                                                             \
+    static void name##_square(type *element, int64_t stride, bool accumulate, const real *piece,             \
+                              int64_t leading)                                                               \
+    {                                                                                                        \
+        rc_vector square[RC_LANES];                                                                          \
+        _Pragma("GCC unroll 16") for (int k = 0; k < RC_LANES; k++) square[k] =                              \
+            rc_load(piece + k * leading);                                                                    \
+        transpose(square);                                                                                   \
+        _Pragma("GCC unroll 16") for (int i = 0; i < RC_LANES; i++)                                          \
+        {                                                                                                    \
+            type *const to = element + i * stride;                                                           \
+            real run[RC_LANES];                                                                              \
+            rc_store(run, square[i]);                                                                        \
+            for (int k = 0; k < RC_LANES; k++)                                                               \
+                to[k] = (type)run[k] + (accumulate ? to[k] : 0);                                             \
+        }                                                                                                    \
+    }                                                                                                        \
+    static void name(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,           \
+                     bool across, bool accumulate, const real *piece, int64_t leading)                       \
+    {                                                                                                        \
+        type *const element = memory;                                                                        \
+        for (int64_t k = 0, count; k < rows; k += count) {                                                   \
+            const bool squares = across && k + RC_LANES <= rows && neighbours(offset + k);                   \
+            int64_t i = 0;                                                                                   \
+            count = squares ? RC_LANES : 1;                                                                  \
+            for (; squares && i + RC_LANES <= n; i += RC_LANES)                                              \
+                name##_square(element + offset[k] + i * stride, stride, accumulate, piece + k * leading + i, \
+                              leading);                                                                      \
+            for (int64_t r = k; r < k + count; r++) {                                                        \
+                type *const to = element + offset[r];                                                        \
+                const real *const from = piece + r * leading;                                                \
+                if (stride == 1 && accumulate) {                                                             \
+                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] += (type)from[j];              \
+                } else if (stride == 1) {                                                                    \
+                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] = (type)from[j];               \
+                } else {                                                                                     \
+                    for (int64_t j = i; j < n; j++)                                                          \
+                        to[j * stride] = (type)from[j] + (accumulate ? to[j * stride] : 0);                  \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
     }
 
 DEFINE_STORE(store_f32, float)
@@ -173,8 +253,8 @@ void rc_tile_store(const rc_gradient *to, void *memory, const rc_rows *rows, int
         return;
     }
 #endif
-    store[view->element](memory, offset, rows->count, n, stride, llabs(view->strides[1]) < llabs(stride),
-                         to->accumulate, piece, leading);
+    store[view->element](memory, offset, rows->count, n, stride, rc_tile_across(view), to->accumulate, piece,
+                         leading);
 }
 
 void rc_tile_store_end(void)

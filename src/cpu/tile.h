@@ -37,8 +37,8 @@ static inline rc_rows rc_rows_find(const rc_view *view, int64_t first, int64_t c
 /* Copy the columns [column, column + n) of `rows` into (count, leading) reals. */
 void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, int64_t column, int64_t n,
                   real *copy, int64_t leading);
-/* Write (count, leading) reals to the columns [column, column + n) of `rows`, or add them to what is there. Other
- * threads see them after this one's rc_tile_store_end(). */
+/* Write (count, leading) reals to the columns [column, column + n) of `rows`, or add them to what is there.
+ * Other threads see them after this one's rc_tile_store_end(). */
 void rc_tile_store(const rc_gradient *to, void *memory, const rc_rows *rows, int64_t column, int64_t n,
                    const real *piece, int64_t leading);
 
@@ -62,19 +62,33 @@ static inline void rc_tile_rows(const rc_view *view, const void *memory, const r
         row[k] = in_place ? (const real *)memory + rows->offset[k] + column : piece + k * RC_PIECE_LEADING;
 }
 
-/* Have the columns [column, column + n) of row r on their way to the second-level cache while rows before it are
- * at work. A row begins a page or so, and processors drop prefetches from pages whose translation they do not
- * have: one element is read for its sake. */
-static inline void rc_tile_fetch(const rc_view *view, const void *memory, int64_t r, int64_t column, int64_t n)
+/* Whether the rows of an input that must be copied are read across: they are neighbours then, the columns are
+ * not.
+ */
+static inline bool rc_tile_across(const rc_view *view)
 {
-    enum { CACHE_LINE = 64 };
-    if (!rc_tile_in_place(view) || r >= rc_view_rows(view))
-        return;
-    const rc_rows rows = rc_rows_find(view, r, 1);
-    const real *const row = (const real *)memory + rows.offset[0] + column;
-    (void)*(const volatile real *)row;
-    for (int64_t j = 0; j < n; j += CACHE_LINE / (int64_t)sizeof(real))
-        __builtin_prefetch(row + j, 0, 2);
+    return view->shape[2] > 1 && view->strides[1] == 1 && view->strides[2] != 1;
+}
+
+/* Columns of a tile. Those that are read across have cache lines of their own, which may fall on few cache
+ * sets. */
+static inline int64_t rc_tile_columns(const rc_view *view)
+{
+    return rc_tile_across(view) ? RC_TILE_COLUMNS / 4 : RC_TILE_COLUMNS;
+}
+
+/* Rows of a piece: copies stay in the first-level cache, but for those that use up cache lines. */
+static inline int64_t rc_tile_piece_rows(const rc_view *view)
+{
+    return rc_tile_in_place(view) || rc_tile_across(view) ? RC_PIECE_ROWS : RC_PIECE_ROWS / 4;
+}
+
+/* What lies `steps` time steps after a row, as an address to fetch from, of nothing perhaps; the row itself
+ * where that is a copy. */
+static inline const real *rc_tile_ahead(const rc_view *view, const real *row, int64_t steps)
+{
+    const int64_t distance = rc_tile_in_place(view) ? steps * view->strides[1] * (int64_t)sizeof(real) : 0;
+    return (const real *)((uintptr_t)row + (uintptr_t)distance);
 }
 
 #endif

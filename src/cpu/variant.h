@@ -17,11 +17,11 @@ typedef float real;
 #endif
 
 #if defined(__AVX512F__)
-enum { RC_VECTOR_BYTES = 64 };
+#define RC_VECTOR_BYTES 64
 #elif defined(__AVX__)
-enum { RC_VECTOR_BYTES = 32 };
+#define RC_VECTOR_BYTES 32
 #else
-enum { RC_VECTOR_BYTES = 16 };
+#define RC_VECTOR_BYTES 16
 #endif
 
 #define rc_cpu_passes_table RC_NAME(rc_cpu_passes)

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vectors of reals, as wide as the instruction set has them. */
+#ifndef RATECL_SRC_CPU_VECTOR_H
+#define RATECL_SRC_CPU_VECTOR_H
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#include "variant.h"
+
+#define RC_INLINE static inline __attribute__((always_inline))
+
+#if RC_REAL_BITS == 64
+typedef uint64_t rc_bits;
+#else
+typedef uint32_t rc_bits;
+#endif
+
+enum { RC_LANES = RC_VECTOR_BYTES / sizeof(real) };
+
+typedef real rc_vector __attribute__((vector_size(RC_VECTOR_BYTES), may_alias));
+typedef rc_bits rc_bit_vector __attribute__((vector_size(RC_VECTOR_BYTES), may_alias));
+
+RC_INLINE rc_vector rc_load(const real *x)
+{
+    rc_vector v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+/* The first n < RC_LANES of them, and zeros. */
+RC_INLINE rc_vector rc_load_some(const real *x, int64_t n)
+{
+#if defined(__AVX512F__) && RC_REAL_BITS == 32
+    return (rc_vector)_mm512_maskz_loadu_ps((__mmask16)((1U << n) - 1), x);
+#elif defined(__AVX512F__)
+    return (rc_vector)_mm512_maskz_loadu_pd((__mmask8)((1U << n) - 1), x);
+#else
+    real some[RC_LANES] = { 0 };
+    for (int64_t k = 0; k < n; k++)
+        some[k] = x[k];
+    return rc_load(some);
+#endif
+}
+
+RC_INLINE void rc_store(real *to, rc_vector v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+/* Whether a component of x is below y. */
+RC_INLINE bool rc_any_below(rc_vector x, real y)
+{
+#if defined(__AVX512F__) && RC_REAL_BITS == 32
+    return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(y), _CMP_LT_OQ) != 0;
+#elif defined(__AVX512F__)
+    return _mm512_cmp_pd_mask((__m512d)x, _mm512_set1_pd(y), _CMP_LT_OQ) != 0;
+#elif defined(__AVX__) && RC_REAL_BITS == 32
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)x, _mm256_set1_ps(y), _CMP_LT_OQ)) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)x, _mm256_set1_pd(y), _CMP_LT_OQ)) != 0;
+#else
+    bool below = false;
+    for (int l = 0; l < RC_LANES; l++)
+        below |= x[l] < y;
+    return below;
+#endif
+}
+
+/* Components of x where the mask's are all ones, of y where they are 0. */
+RC_INLINE rc_vector rc_select(rc_bit_vector mask, rc_vector x, rc_vector y)
+{
+    return (rc_vector)(((rc_bit_vector)x & mask) | ((rc_bit_vector)y & ~mask));
+}
+
+/* The same number in every lane. */
+RC_INLINE rc_vector rc_all(real x)
+{
+    return x - (rc_vector){ 0 };
+}
+
+RC_INLINE void rc_add_lanes(double sums[RC_LANES], rc_vector x)
+{
+#pragma omp simd
+    for (int l = 0; l < RC_LANES; l++)
+        sums[l] += (double)x[l];
+}
+
+/* By halves: a chain of all lanes would take longer than a short row. */
+RC_INLINE double rc_sum_lanes(const double sums[RC_LANES])
+{
+    double halves[RC_LANES];
+    memcpy(halves, sums, sizeof halves);
+    for (int half = RC_LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            halves[l] += halves[l + half];
+    return halves[0];
+}
+
+/* e of a mean in [2^(e-1), 2^e); 0 where there is none. */
+static inline int rc_exponent_of(double mean)
+{
+    uint64_t bits;
+    memcpy(&bits, &mean, sizeof bits);
+    return mean > DBL_MIN && mean < (double)INFINITY ? (int)(bits >> 52) - 1022 : 0;
+}
+
+/* Have the cache line at x + i on its way to the second-level cache. */
+RC_INLINE void rc_fetch(const void *x)
+{
+    __builtin_prefetch(x, 0, 2);
+}
+
+#endif
