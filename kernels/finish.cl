@@ -2,13 +2,27 @@
 /* From the sums of groups to the sums of the whole, in a fixed order, and from those to the values and to the
  * coefficients of the gradient.
  *
- *   GRADIENT    1 where the plan has one */
+ *   GRADIENT    1 where the plan has one
+ *   MOMENTS, ENTROPY, STEPS, BATCHES   1 where the merge of that name is wanted */
 #ifndef GRADIENT
 #define GRADIENT 0
+#endif
+#ifndef MOMENTS
+#define MOMENTS 1
+#endif
+#ifndef ENTROPY
+#define ENTROPY 1
+#endif
+#ifndef STEPS
+#define STEPS 1
+#endif
+#ifndef BATCHES
+#define BATCHES 1
 #endif
 
 /* ---- Merges ---- */
 
+#if MOMENTS
 /* moments: (blocks, 3, N), of blocks of block_rows rows and a shorter last one
  *   -> statistics: (3, N), the mean in two parts and the variance.
  * The mean keeps what its division rounds off: equal fractions stay equal. The variance is Chan, Golub and
@@ -52,7 +66,9 @@ merge_moments(global const real *restrict moments, long N, long R, long block_ro
     store_reals(statistics, N + i, some, pivot_lost);
     store_reals(statistics, 2 * N + i, some, select(variance, (realv)0, variance < (realv)0));
 }
+#endif
 
+#if ENTROPY
 /* Of one block of rows, row_sums: (tiles, 2, R) and exponents: (blocks, tiles) -> row_z: (R), and
  * sums[first_sum + block], the rows' entropies added up. direct: A is the sum of p log(p + eps) already.
  * With GRADIENT also row_factors: (2, R), what gradient.cl wants of a row, and block_exponents: (blocks). */
@@ -110,7 +126,9 @@ merge_entropy(global const real *restrict row_sums, global const int *restrict e
 #endif
     }
 }
+#endif
 
+#if STEPS
 /* step_sums: (tiles, R) -> row_energies: (R), E = sum_ij W_ij S_i S_j, and sums from first_sum on: (groups), each
  * the sum of |E| over group_rows rows. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
@@ -131,7 +149,9 @@ merge_steps(global const real *restrict step_sums, long tiles, long R, long grou
     if (get_local_id(0) == 0)
         sums[first_sum + get_group_id(0)] = sum_value(all);
 }
+#endif
 
+#if BATCHES
 /* parts: (B, count) -> sums[first_sum + b], the sum over batch b, one group for each. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 merge_batches(global const real *restrict parts, long count, long first_sum, global real *restrict sums)
@@ -145,6 +165,7 @@ merge_batches(global const real *restrict parts, long count, long first_sum, glo
     if (get_local_id(0) == 0)
         sums[first_sum + b] = sum_value(all);
 }
+#endif
 
 /* ---- Values ---- */
 

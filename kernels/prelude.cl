@@ -201,10 +201,18 @@ INLINE void load_block(realv x[VECTOR], global const element *p, long si)
 #endif
 
 /* The `count` reals from index `index` on, and zeros beyond them. */
-#define REAL_OF_SOME(k) ((k) < count ? memory[index + (k)] : (real)0)
+#define NUMBER(k) k
 INLINE realv load_reals(global const real *memory, long index, long count)
 {
-    return count >= VECTOR ? VLOAD(global, REAL, memory + index) : EACH(REAL_OF_SOME);
+    if (count >= VECTOR)
+        return VLOAD(global, REAL, memory + index);
+    /* At an edge one after the other: a branch for each would take longest of all to compile. */
+    const integerv numbers = (integerv)(PASTE(EACH_, VECTOR)(NUMBER, 0));
+    realv x = (realv)0;
+#pragma unroll 1
+    for (int k = 0; k < count; ++k)
+        x = select(x, (realv)memory[index + k], numbers == (integerv)k);
+    return x;
 }
 
 /* COMPONENTS(DO) is DO(0, 0) ... DO(VECTOR - 1, ...): statements with a component's number and its name after s. */
@@ -215,17 +223,21 @@ INLINE realv load_reals(global const real *memory, long index, long count)
 #define COMPONENTS(DO) PASTE(COMPONENTS_, VECTOR)(DO)
 
 /* Store the first `count` components from index `index` on. */
+#define TURNED_2 s10
+#define TURNED_4 s1230
+#define TURNED_8 s12345670
+#define TURNED_16 s123456789abcdef0
 INLINE void store_reals(global real *memory, long index, long count, realv x)
 {
     if (count >= VECTOR) {
         VSTORE(global, REAL, x, memory + index);
         return;
     }
-#define PUT(k, name) \
-    if (k < count) \
-        memory[index + k] = x.s##name;
-    COMPONENTS(PUT)
-#undef PUT
+#pragma unroll 1
+    for (int k = 0; k < count; ++k) {
+        memory[index + k] = x.s0;
+        x = x.PASTE(TURNED_, VECTOR);
+    }
 }
 
 /* Where row r = b T + t begins: b sb + t st from the offset on. */

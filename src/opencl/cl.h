@@ -132,6 +132,11 @@ extern const rc_tuner rc_cl_tuner;
 ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state);
 void rc_cl_plan_release(void *plan_state);
 
+/* ---- prepare.c ---- */
+
+/* Launch each kernel once, since drivers leave part of the compiling to the first launch. */
+ratecl_status rc_cl_plan_prepare(const rc_cl_plan *plan);
+
 /* ---- evaluate.c ---- */
 
 /* Where the rows of an input come from, or those of a gradient go: device memory that holds all of it, laid
@@ -163,5 +168,8 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
 
 ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation);
+
+/* Set the arguments of coefficients that differ from one evaluation to the next. */
+ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange);
 
 #endif

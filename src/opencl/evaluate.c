@@ -16,7 +16,7 @@ static ratecl_status enqueue_read(rc_cl_chain *c, cl_mem buffer, size_t bytes, v
 /* ---- The whole ---- */
 
 /* The arguments of coefficients that differ from one evaluation to the next. */
-static ratecl_status set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
+ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
     if (!plan->coefficients)
         return RATECL_OK;
@@ -37,7 +37,7 @@ static ratecl_status set_coefficients(const rc_cl_plan *plan, const rc_cl_exchan
 
 static ratecl_status enqueue_steps(rc_cl_chain *c, const rc_cl_exchange *exchange)
 {
-    RC_TRY(set_coefficients(c->plan, exchange));
+    RC_TRY(rc_cl_set_coefficients(c->plan, exchange));
     for (size_t k = 0; k < c->plan->step_count; ++k)
         RC_TRY(rc_cl_enqueue_step(c, &c->plan->steps[k], exchange));
     return RATECL_OK;

@@ -146,7 +146,8 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     plan->host_cotangents = calloc(cotangents, plan->real_bytes);
     if (!plan->host_values || !plan->host_skipped || !plan->host_cotangents)
         return rc_fail_memory((spec->value_count + 1) * plan->real_bytes);
-    return build_steps(plan);
+    RC_TRY(build_steps(plan));
+    return rc_cl_plan_prepare(plan);
 }
 
 void rc_cl_plan_release(void *plan_state)
