@@ -144,7 +144,7 @@ void rc_step_task(const void *correlation, int64_t task, void *scratch)
 static void multiply_panel(const rc_cpu_correlation *work, const real *rows, int64_t count, int64_t p,
                            double *sums)
 {
-    enum { BLOCK = 512 };
+    enum { BLOCK = 128 };
     const int64_t depth = panel_rows(work, p), leading = work->leading;
     const real *const panel = folded_panel(work, p);
     memset(sums, 0, sizeof *sums * RC_STEP_ROWS * PANEL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tiles of products of states and weights that live in registers. Sums of at most RC_CHUNK products are taken
- * in real, everything longer in double. */
+ * in real, and those of eight such sums, everything longer in double. */
 #ifndef RATECL_SRC_CPU_MULTIPLY_H
 #define RATECL_SRC_CPU_MULTIPLY_H
 
@@ -42,16 +42,26 @@ RC_INLINE void rc_multiply(rc_tile product, const real *a, int64_t a_row, int64_
     memcpy(product, t, sizeof t);
 }
 
-/* sums[i][:] += the same as rc_multiply gives, of any count; sums: (RC_TILE_ROWS, RC_PANEL). */
+/* sums[i][:] += the same as rc_multiply gives, of any count; sums: (RC_TILE_ROWS, RC_PANEL). A few chunks
+ * meet in real before they join the doubles, which costs as much as half a chunk. */
 RC_INLINE void rc_multiply_add(double *sums, const real *a, int64_t a_row, int64_t a_step, const real *b,
                                int64_t b_step, int64_t count)
 {
-    for (int64_t k = 0; k < count; k += RC_CHUNK) {
-        rc_tile product;
-        rc_multiply(product, a + k * a_step, a_row, a_step, b + k * b_step, b_step,
-                    rc_least(RC_CHUNK, count - k));
+    enum { MEETING = 8 * RC_CHUNK };
+    for (int64_t first = 0; first < count; first += MEETING) {
+        const int64_t end = rc_least(count, first + MEETING);
+        rc_tile total = { { { 0 } } };
+        for (int64_t k = first; k < end; k += RC_CHUNK) {
+            rc_tile product;
+            rc_multiply(product, a + k * a_step, a_row, a_step, b + k * b_step, b_step,
+                        rc_least(RC_CHUNK, end - k));
+            for (int i = 0; i < RC_TILE_ROWS; i++) {
+                total[i][0] += product[i][0];
+                total[i][1] += product[i][1];
+            }
+        }
         real elements[RC_TILE_ROWS * RC_PANEL];
-        memcpy(elements, product, sizeof elements);
+        memcpy(elements, total, sizeof elements);
 #pragma omp simd
         for (int j = 0; j < RC_TILE_ROWS * RC_PANEL; j++)
             sums[j] += (double)elements[j];
