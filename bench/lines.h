@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lines of the benchmark: which terms, outputs, elements and layout, and on which shape. What a line must
- * do at least is counted by formula:
+ * do at least is counted by formula.
  *
- * bytes read     the states and, with population_kl, the reference, once for the values; the states once more
- *                for a gradient to them, but where the terms are firing_rate and firing_rate_dist alone
- * (whose gradient is the same in each row); W once for hebbian. bytes written  the gradients. operations
- * hebbian's multiply-adds, two operations each: those of the half i <= j, R N (N + 1), for the value; those
- * of the product S (W + W^T), 2 R N^2, for the gradient to the states, of which the value is a by-product;
- * the half (once more) for the gradient to W. launches       a sweep and the end of its sums, a correlation
- * with hebbian, one more for each gradient.
+ * Bytes read: the states and, with population_kl, the reference, once for the values; the states once more
+ * for a gradient to them, but where the terms are firing_rate and firing_rate_dist alone (whose gradient is
+ * the same in each row); W once for hebbian.
+ *
+ * Bytes written: the gradients.
+ *
+ * Operations: hebbian's multiply-adds, two operations each: those of the half i <= j, R N (N + 1), for the
+ * value; those of the product S (W + W^T), 2 R N^2, for the gradient to the states, of which the value is a
+ * by-product; the half (once more) for the gradient to W.
+ *
+ * Launches: a sweep and the end of its sums, a correlation with hebbian, one more for each gradient.
  */
 #ifndef RATECL_BENCH_LINES_H
 #define RATECL_BENCH_LINES_H

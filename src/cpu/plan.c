@@ -280,6 +280,19 @@ static ratecl_status plan_fill(rc_cpu_plan *plan)
     return take(plan, &plan->scratch, plan->threads, (int64_t)plan->scratch_bytes, 1);
 }
 
+/* Whether a thread is through with a plan before it could have woken another one. */
+static bool is_tiny(const rc_spec *spec)
+{
+    enum { TINY = 1 << 17 };
+    const double N = (double)spec->inputs[RC_STATES].shape[2];
+    double elements = (double)rc_view_rows(&spec->inputs[RC_STATES]) * N;
+    if (spec->uses[RC_WEIGHTS])
+        elements *= 1 + N / RC_STEP_ROWS;
+    if (spec->uses[RC_REFERENCE])
+        elements += (double)rc_view_rows(&spec->inputs[RC_REFERENCE]) * N;
+    return elements < TINY;
+}
+
 ratecl_status rc_cpu_plan_create(void *context_state, const rc_spec *spec, void **plan_state)
 {
     const rc_cpu_context *const context = context_state;
@@ -287,7 +300,7 @@ ratecl_status rc_cpu_plan_create(void *context_state, const rc_spec *spec, void 
     if (plan == NULL)
         return rc_fail(RATECL_ERROR_MEMORY, "no memory for a plan of %zu bytes", sizeof *plan);
     plan->spec = *spec;
-    plan->threads = context->threads;
+    plan->threads = is_tiny(spec) ? 1 : context->threads;
     plan->passes = context->isa->passes[spec->precision];
     const ratecl_status status = plan_fill(plan);
     if (status != RATECL_OK) {

@@ -187,11 +187,13 @@ LOOP void begin_columns(columns *c, const real *const row[3], int64_t n)
 {
     const real *const first = row[0], *const middle = row[1], *const last = row[2];
 #pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
+    for (int64_t j = 0; j < n; j++)
         c->shift[j] = median(first[j], middle[j], last[j]);
-        c->sum[j] = 0;
-        c->squares[j] = 0;
-    }
+    for (int64_t j = n; j % RC_LANES != 0; j++)
+        c->shift[j] = 0;
+#pragma omp simd
+    for (int64_t j = 0; j < rc_divide_up(n, RC_LANES) * RC_LANES; j++)
+        c->sum[j] = c->squares[j] = 0;
 }
 
 LOOP void add_one_row(columns *c, const real *row, int64_t n)
@@ -204,42 +206,61 @@ LOOP void add_one_row(columns *c, const real *row, int64_t n)
     }
 }
 
-LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n)
+/* Eight rows; those that lie `ahead` bytes after them are fetched, unless that is 0. */
+RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead,
+                               const bool fetch)
 {
-    const real *const r0 = row[0], *const r1 = row[1], *const r2 = row[2], *const r3 = row[3];
-    const real *const r4 = row[4], *const r5 = row[5], *const r6 = row[6], *const r7 = row[7];
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        const real m = c->shift[j];
-        const real d0 = r0[j] - m, d1 = r1[j] - m, d2 = r2[j] - m, d3 = r3[j] - m;
-        const real d4 = r4[j] - m, d5 = r5[j] - m, d6 = r6[j] - m, d7 = r7[j] - m;
-        c->sum[j] += (double)(((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7)));
-        c->squares[j] += (double)(((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) +
-                                  ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)));
+    for (int64_t j = 0; j < n; j += RC_LANES) {
+        const rc_vector shift = rc_load(c->shift + j);
+        rc_vector d[GROUP_ROWS];
+#pragma GCC unroll 8
+        for (int k = 0; k < GROUP_ROWS; k++) {
+            d[k] = rc_load_up_to(row[k] + j, n - j) - shift;
+            if (fetch)
+                rc_fetch((const void *)((uintptr_t)(row[k] + j) + (uintptr_t)ahead));
+        }
+        rc_add_lanes(c->sum + j, ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7])));
+        rc_add_lanes(c->squares + j, ((d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3])) +
+                                         ((d[4] * d[4] + d[5] * d[5]) + (d[6] * d[6] + d[7] * d[7])));
     }
 }
 
-/* The same of whole numbers. */
+LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
+{
+    if (ahead != 0)
+        take_eight_rows(c, row, n, ahead, true);
+    else
+        take_eight_rows(c, row, n, 0, false);
+}
+
+/* The same of whole numbers: sums of eight are exact in reals. */
+LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n)
+{
+    int64_t j = 0;
+    for (; j + RC_LANES <= n; j += RC_LANES) {
+        rc_vector sum = { 0 }, squares = { 0 };
+#pragma GCC unroll 8
+        for (int k = 0; k < GROUP_ROWS; k++) {
+            const rc_vector x = rc_load_u8(row[k] + j);
+            sum += x;
+            squares += x * x;
+        }
+        rc_add_whole_lanes(c->whole_sum + j, sum);
+        rc_add_whole_lanes(c->whole_squares + j, squares);
+    }
+    for (; j < n; j++)
+        for (int k = 0; k < GROUP_ROWS; k++) {
+            c->whole_sum[j] += row[k][j];
+            c->whole_squares[j] += (uint32_t)row[k][j] * row[k][j];
+        }
+}
+
 LOOP void add_one_row_of_counts(columns *c, const uint8_t *row, int64_t n)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
         c->whole_sum[j] += row[j];
         c->whole_squares[j] += (uint32_t)row[j] * row[j];
-    }
-}
-
-LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n)
-{
-    const uint8_t *const r0 = row[0], *const r1 = row[1], *const r2 = row[2], *const r3 = row[3];
-    const uint8_t *const r4 = row[4], *const r5 = row[5], *const r6 = row[6], *const r7 = row[7];
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        const uint32_t x0 = r0[j], x1 = r1[j], x2 = r2[j], x3 = r3[j];
-        const uint32_t x4 = r4[j], x5 = r5[j], x6 = r6[j], x7 = r7[j];
-        c->whole_sum[j] += ((x0 + x1) + (x2 + x3)) + ((x4 + x5) + (x6 + x7));
-        c->whole_squares[j] +=
-            ((x0 * x0 + x1 * x1) + (x2 * x2 + x3 * x3)) + ((x4 * x4 + x5 * x5) + (x6 * x6 + x7 * x7));
     }
 }
 
@@ -260,10 +281,10 @@ LOOP void end_counts(columns *c, int64_t n, int64_t rows)
     }
 }
 
-static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n)
+static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n, int64_t ahead)
 {
     if (rows == GROUP_ROWS)
-        add_eight_rows(c, row, n);
+        add_eight_rows(c, row, n, ahead);
     for (int64_t k = 0; rows < GROUP_ROWS && k < rows; k++)
         add_one_row(c, row[k], n);
 }
@@ -384,13 +405,16 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
                       region_sums *sums)
 {
     const real *later[RC_PIECE_ROWS] = { NULL };
+    /* What goes row by row fetches what comes next. */
+    const bool alone = !sweep->entropy && sweep->lag_count == 0;
+    const int64_t ahead = alone ? (int64_t)sizeof(real) * rc_tile_distance(sweep->view, GROUP_ROWS) : 0;
     double *const first_lag = sweep->lag_count > 0 ? sums->lags : NULL;
     if (first_lag != NULL)
         find_later(sweep, p, at, sweep->lags[0], copy, later);
     for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
         const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
         if (sweep->moments && !counts(sweep))
-            add_moments(c, p->row + k, end - k, at.n);
+            add_moments(c, p->row + k, end - k, at.n, ahead);
         add_rows(sweep, p, k, end, at, sweep->entropy, later, first_lag, sums);
     }
     for (size_t l = 1; l < sweep->lag_count; l++) {

@@ -48,6 +48,28 @@ RC_INLINE rc_vector rc_load_some(const real *x, int64_t n)
 #endif
 }
 
+RC_INLINE rc_vector rc_load_up_to(const real *x, int64_t n)
+{
+    return n >= RC_LANES ? rc_load(x) : rc_load_some(x, n);
+}
+
+/* RC_LANES counts. */
+RC_INLINE rc_vector rc_load_u8(const uint8_t *x)
+{
+#if defined(__AVX512F__) && RC_REAL_BITS == 32
+    return (rc_vector)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)x)));
+#elif defined(__AVX512F__)
+    return (rc_vector)_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)x)));
+#elif defined(__AVX2__) && RC_REAL_BITS == 32
+    return (rc_vector)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)x)));
+#else
+    real counts[RC_LANES];
+    for (int l = 0; l < RC_LANES; l++)
+        counts[l] = (real)x[l];
+    return rc_load(counts);
+#endif
+}
+
 RC_INLINE void rc_store(real *to, rc_vector v)
 {
     memcpy(to, &v, sizeof v);
@@ -89,6 +111,16 @@ RC_INLINE void rc_add_lanes(double sums[RC_LANES], rc_vector x)
 #pragma omp simd
     for (int l = 0; l < RC_LANES; l++)
         sums[l] += (double)x[l];
+}
+
+/* The same of whole numbers. */
+RC_INLINE void rc_add_whole_lanes(uint32_t sums[RC_LANES], rc_vector x)
+{
+    typedef int32_t integers __attribute__((vector_size(4 * RC_LANES)));
+    integers before;
+    memcpy(&before, sums, sizeof before);
+    before += __builtin_convertvector(x, integers);
+    memcpy(sums, &before, sizeof before);
 }
 
 /* By halves: a chain of all lanes would take longer than a short row. */
