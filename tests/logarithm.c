@@ -100,7 +100,8 @@ static double largest_error(const machine *on, uint32_t lowest, uint32_t highest
                             float *y)
 {
     const uint32_t batch = suite_is_small() ? BATCH >> 10 : BATCH;
-    const size_t lanes = batch / VECTOR, bytes = batch * sizeof(float);
+    /* PoCL asserts where it is to choose a group of at most one. */
+    const size_t lanes = batch / VECTOR, bytes = batch * sizeof(float), group = 1;
     double largest = 0;
     for (uint64_t first = lowest; first < highest; first += (uint64_t)batch * step) {
         for (uint32_t k = 0; k < batch; k++) {
@@ -109,7 +110,7 @@ static double largest_error(const machine *on, uint32_t lowest, uint32_t highest
             memcpy(&x[k], &inside, sizeof inside);
         }
         ASSERT_CL(clEnqueueWriteBuffer(on->queue, on->x, CL_TRUE, 0, bytes, x, 0, NULL, NULL));
-        ASSERT_CL(clEnqueueNDRangeKernel(on->queue, on->kernel, 1, NULL, &lanes, NULL, 0, NULL, NULL));
+        ASSERT_CL(clEnqueueNDRangeKernel(on->queue, on->kernel, 1, NULL, &lanes, &group, 0, NULL, NULL));
         ASSERT_CL(clEnqueueReadBuffer(on->queue, on->y, CL_TRUE, 0, bytes, y, 0, NULL, NULL));
         for (uint32_t k = 0; k < batch; k++) {
             const double right = log((double)x[k]), error = fabs((double)y[k] - right) / fmax(1, fabs(right));

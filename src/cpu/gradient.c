@@ -46,7 +46,7 @@ LOOP void begin_constant(real *g, const columns *c, int64_t n)
 /* A row, and what it meets; its rows have room for whole vectors, but for those of the input. */
 typedef struct row_inputs {
     const real *x, *later, *earlier; /* the row itself where there is no other */
-    const real *ahead;               /* what is wanted soon */
+    int64_t ahead;                   /* bytes from x to what is wanted soon */
     real lag_factor;
     /* eps = 0: dH/dS_j = (A/Z - log S_j) / Z, where mean = A/Z - e log(2). */
     real entropy_factor, mean, e;
@@ -63,21 +63,22 @@ RC_INLINE rc_vector entropy_part(rc_vector x, const row_inputs *in)
 
 /* The line offset + slope (x - centre), the first lag's differences, and the entropy's part; lag and entropy
  * are constants wherever this is used. */
-RC_INLINE void begin_row(real *g, const columns *c, const row_inputs *in, int64_t n, const bool lag,
+RC_INLINE void begin_row(real *g, const columns *c, const row_inputs *given, int64_t n, const bool lag,
                          const bool entropy)
 {
+    const row_inputs in = *given; /* which g cannot change */
     for (int64_t j = 0; j < n; j += RC_LANES) {
-        const bool whole = j + RC_LANES <= n;
-        const rc_vector x = whole ? rc_load(in->x + j) : rc_load_some(in->x + j, n - j);
+        const int64_t left = n - j;
+        const rc_vector x = rc_load_up_to(in.x + j, left);
         rc_vector sum = rc_load(c->offset + j) + rc_load(c->slope + j) * (x - rc_load(c->centre + j));
-        rc_fetch(in->ahead + j);
+        rc_fetch(in.x + j, in.ahead);
         if (lag) {
-            const rc_vector later = whole ? rc_load(in->later + j) : rc_load_some(in->later + j, n - j);
-            const rc_vector earlier = whole ? rc_load(in->earlier + j) : rc_load_some(in->earlier + j, n - j);
-            sum += in->lag_factor * ((x - later) + (x - earlier));
+            const rc_vector later = rc_load_up_to(in.later + j, left);
+            const rc_vector earlier = rc_load_up_to(in.earlier + j, left);
+            sum += in.lag_factor * ((x - later) + (x - earlier));
         }
         if (entropy)
-            sum += entropy_part(x, in);
+            sum += entropy_part(x, &in);
         rc_store(g + j, sum);
     }
 }
@@ -151,7 +152,7 @@ static void find_neighbours(const rc_cpu_gradient *work, const piece *at, int64_
     const int64_t T = work->view->shape[1], stride = work->view->strides[1], count = at->rows.count;
     rc_rows found = { .count = 0 };
     const real *found_row[RC_PIECE_ROWS];
-    int64_t place[RC_PIECE_ROWS];
+    int64_t place[RC_PIECE_ROWS] = { 0 };
     for (int64_t k = 0; k < count; k++) {
         const int64_t t = at->rows.step[k] + distance;
         const bool exists = t >= 0 && t < T, here = exists && k + distance >= 0 && k + distance < count;
@@ -203,7 +204,7 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
     const int64_t r = at->first + k, N = work->view->shape[2];
     const neighbours *const lags = scratch->lags;
     if (work->reads) {
-        row_inputs in = { .x = at->row[k], .ahead = rc_tile_ahead(work->view, at->row[k], ROWS_AHEAD) };
+        row_inputs in = { .x = at->row[k], .ahead = rc_tile_ahead(work->view, ROWS_AHEAD) };
         const bool lag = work->lag_count > 0, entropy = find_entropy(work, r, &in);
         if (lag) {
             in.later = lags->row[LATER][k];

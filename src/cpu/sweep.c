@@ -57,8 +57,8 @@ LOOP bool has_negative(const real *x, int64_t n)
     return negative;
 }
 
-/* `ahead` points at what is wanted soon. NaN where an x is negative. */
-RC_INLINE void take_row(const real *x, const real *later, const real *ahead, int64_t n, real e,
+/* What lies `ahead` bytes after the row is wanted soon. NaN where an x is negative. */
+RC_INLINE void take_row(const real *x, const real *later, int64_t ahead, int64_t n, real e,
                         const row_wants wants, taken *to)
 {
     double z[RC_LANES] = { 0 }, a[RC_LANES] = { 0 }, squares[RC_LANES] = { 0 };
@@ -69,7 +69,7 @@ RC_INLINE void take_row(const real *x, const real *later, const real *ahead, int
         for (int64_t j = begin; j < end; j += RC_LANES) {
             const bool whole = j + RC_LANES <= n;
             const rc_vector v = whole ? rc_load(x + j) : rc_load_some(x + j, n - j);
-            rc_fetch(ahead + j);
+            rc_fetch(x + j, ahead);
             if (wants.entropy) {
                 z_run += v;
                 a_run += v * (wants.any ? rc_log_scaled(v, e) : rc_log_scaled_normal(v, e));
@@ -92,10 +92,10 @@ RC_INLINE void take_row(const real *x, const real *later, const real *ahead, int
     to->a = wants.entropy && is_negative(signs) && has_negative(x, n) ? (double)NAN : rc_sum_lanes(a);
 }
 
-#define DEFINE_TAKE(name, ...)                                                                        \
-    LOOP void name(const real *x, const real *later, const real *ahead, int64_t n, real e, taken *to) \
-    {                                                                                                 \
-        take_row(x, later, ahead, n, e, (row_wants){ __VA_ARGS__ }, to);                              \
+#define DEFINE_TAKE(name, ...)                                                                    \
+    LOOP void name(const real *x, const real *later, int64_t ahead, int64_t n, real e, taken *to) \
+    {                                                                                             \
+        take_row(x, later, ahead, n, e, (row_wants){ __VA_ARGS__ }, to);                          \
     }
 DEFINE_TAKE(take_lag, .lag = true)
 DEFINE_TAKE(take_entropy, .entropy = true)
@@ -105,11 +105,11 @@ DEFINE_TAKE(take_small_entropy, .entropy = true, .any = true)
 /* Add a row to its Z and A = sum x log x, and its squares to the lag's sum. The terms of A are formed as
  * x log(x / 2^e) with 2^e about the mean, which keeps the error small at every scale of x: *e is what the row
  * before had, and this one is taken again where its own is another. */
-static void add_row(const real *x, const real *later, const real *ahead, int64_t n, int *e, double za[2],
+static void add_row(const real *x, const real *later, int64_t ahead, int64_t n, int *e, double za[2],
                     double *lag_sum)
 {
     const double ln2 = 0.69314718055994530942;
-    taken sums;
+    taken sums = { 0 };
     (later != NULL ? take_entropy_and_lag : take_entropy)(x, later, ahead, n, (real)*e, &sums);
     if (later != NULL)
         *lag_sum += sums.squares;
@@ -217,7 +217,7 @@ RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], in
         for (int k = 0; k < GROUP_ROWS; k++) {
             d[k] = rc_load_up_to(row[k] + j, n - j) - shift;
             if (fetch)
-                rc_fetch((const void *)((uintptr_t)(row[k] + j) + (uintptr_t)ahead));
+                rc_fetch(row[k] + j, ahead);
         }
         rc_add_lanes(c->sum + j, ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7])));
         rc_add_lanes(c->squares + j, ((d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3])) +
@@ -363,7 +363,7 @@ static void find_later(const rc_cpu_sweep *sweep, const piece *p, region at, int
     const int64_t T = sweep->view->shape[1], distance = tau * sweep->view->strides[1];
     rc_rows beyond = { .count = 0 };
     const real *beyond_row[RC_PIECE_ROWS];
-    int64_t place[RC_PIECE_ROWS];
+    int64_t place[RC_PIECE_ROWS] = { 0 };
     for (int64_t k = 0; k < p->rows.count; k++) {
         const bool exists = p->rows.step[k] + tau < T;
         later[k] = exists && k + tau < p->rows.count ? p->row[k + tau] : NULL;
@@ -388,9 +388,9 @@ typedef struct region_sums {
 static void add_rows(const rc_cpu_sweep *sweep, const piece *p, int64_t begin, int64_t end, region at,
                      bool entropy, const real *const *later, double *lag_sum, region_sums *sums)
 {
+    const int64_t ahead = rc_tile_ahead(sweep->view, GROUP_ROWS);
     for (int64_t k = begin; k < end; k++) {
-        const real *const ahead = rc_tile_ahead(sweep->view, p->row[k], GROUP_ROWS);
-        taken row;
+        taken row = { 0 };
         if (entropy) {
             add_row(p->row[k], later[k], ahead, at.n, &sums->exponent, sums->rows + 2 * k, lag_sum);
         } else if (later[k] != NULL) {
@@ -407,7 +407,7 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
     const real *later[RC_PIECE_ROWS] = { NULL };
     /* What goes row by row fetches what comes next. */
     const bool alone = !sweep->entropy && sweep->lag_count == 0;
-    const int64_t ahead = alone ? (int64_t)sizeof(real) * rc_tile_distance(sweep->view, GROUP_ROWS) : 0;
+    const int64_t ahead = alone ? rc_tile_ahead(sweep->view, GROUP_ROWS) : 0;
     double *const first_lag = sweep->lag_count > 0 ? sums->lags : NULL;
     if (first_lag != NULL)
         find_later(sweep, p, at, sweep->lags[0], copy, later);
@@ -435,7 +435,8 @@ static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scr
         return;
     region_sums sums = { .lags = lag_sums };
     for (int64_t done = 0; done < at.rows; done += most) {
-        piece p = { .rows = rc_rows_find(sweep->view, at.first + done, rc_least(most, at.rows - done)) };
+        piece p;
+        p.rows = rc_rows_find(sweep->view, at.first + done, rc_least(most, at.rows - done));
         rc_tile_rows(sweep->view, sweep->memory, &p.rows, at.column, at.n, scratch->now, p.row);
         sums.rows = row_sums + 2 * done;
         add_piece(sweep, &p, at, c, scratch->later, &sums);

@@ -99,7 +99,7 @@ typedef void load_function(const void *memory, const int64_t *offset, int64_t ro
         _Pragma("GCC unroll 16") for (int i = 0; i < RC_LANES; i++)                                          \
         {                                                                                                    \
             square[i] = name##_run(element + i * stride);                                                    \
-            rc_fetch((const void *)((uintptr_t)(element + i * stride) + RC_PIECE_ROWS * sizeof(type)));      \
+            rc_fetch(element + i * stride, RC_PIECE_ROWS * (int64_t)sizeof(type));                           \
         }                                                                                                    \
         transpose(square);                                                                                   \
         _Pragma("GCC unroll 16") for (int k = 0; k < RC_LANES; k++) rc_store(copy + k * leading, square[k]); \
@@ -148,12 +148,16 @@ void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, 
 
 /* ---- Storing ---- */
 
+/* The types of what is stored, by the functions' names: macros' arguments are no part of a pointer's type. */
+typedef float store_f32_element;
+typedef double store_f64_element;
+
 typedef void store_function(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
                             bool across, bool accumulate, const real *piece, int64_t leading);
 
 /* Elements are written in the order in which they lie closest. */
-#define DEFINE_STORE(name, type)                                                                             \
-    static void name##_square(type *element, int64_t stride, bool accumulate, const real *piece,             \
+#define DEFINE_STORE(name)                                                                                   \
+    static void name##_square(name##_element *element, int64_t stride, bool accumulate, const real *piece,   \
                               int64_t leading)                                                               \
     {                                                                                                        \
         rc_vector square[RC_LANES];                                                                          \
@@ -162,17 +166,17 @@ typedef void store_function(void *memory, const int64_t *offset, int64_t rows, i
         transpose(square);                                                                                   \
         _Pragma("GCC unroll 16") for (int i = 0; i < RC_LANES; i++)                                          \
         {                                                                                                    \
-            type *const to = element + i * stride;                                                           \
+            name##_element *const to = element + i * stride;                                                 \
             real run[RC_LANES];                                                                              \
             rc_store(run, square[i]);                                                                        \
             for (int k = 0; k < RC_LANES; k++)                                                               \
-                to[k] = (type)run[k] + (accumulate ? to[k] : 0);                                             \
+                to[k] = (name##_element)run[k] + (accumulate ? to[k] : 0);                                   \
         }                                                                                                    \
     }                                                                                                        \
     static void name(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,           \
                      bool across, bool accumulate, const real *piece, int64_t leading)                       \
     {                                                                                                        \
-        type *const element = memory;                                                                        \
+        name##_element *const element = memory;                                                              \
         for (int64_t k = 0, count; k < rows; k += count) {                                                   \
             const bool squares = across && k + RC_LANES <= rows && neighbours(offset + k);                   \
             int64_t i = 0;                                                                                   \
@@ -181,22 +185,22 @@ typedef void store_function(void *memory, const int64_t *offset, int64_t rows, i
                 name##_square(element + offset[k] + i * stride, stride, accumulate, piece + k * leading + i, \
                               leading);                                                                      \
             for (int64_t r = k; r < k + count; r++) {                                                        \
-                type *const to = element + offset[r];                                                        \
+                name##_element *const to = element + offset[r];                                              \
                 const real *const from = piece + r * leading;                                                \
                 if (stride == 1 && accumulate) {                                                             \
-                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] += (type)from[j];              \
+                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] += (name##_element)from[j];    \
                 } else if (stride == 1) {                                                                    \
-                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] = (type)from[j];               \
+                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] = (name##_element)from[j];     \
                 } else {                                                                                     \
                     for (int64_t j = i; j < n; j++)                                                          \
-                        to[j * stride] = (type)from[j] + (accumulate ? to[j * stride] : 0);                  \
+                        to[j * stride] = (name##_element)from[j] + (accumulate ? to[j * stride] : 0);        \
                 }                                                                                            \
             }                                                                                                \
         }                                                                                                    \
     }
 
-DEFINE_STORE(store_f32, float)
-DEFINE_STORE(store_f64, double)
+DEFINE_STORE(store_f32)
+DEFINE_STORE(store_f64)
 
 static store_function *const store[] = { [RATECL_F32] = store_f32, [RATECL_F64] = store_f64 };
 

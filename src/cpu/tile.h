@@ -83,16 +83,10 @@ static inline int64_t rc_tile_piece_rows(const rc_view *view)
     return rc_tile_in_place(view) || rc_tile_across(view) ? RC_PIECE_ROWS : RC_PIECE_ROWS / 4;
 }
 
-/* From a row to the one `steps` time steps after it, in reals; 0 where rows are copies. */
-static inline int64_t rc_tile_distance(const rc_view *view, int64_t steps)
+/* Bytes from a row to the one `steps` time steps after it, from which to fetch; 0 where rows are copies. */
+static inline int64_t rc_tile_ahead(const rc_view *view, int64_t steps)
 {
-    return rc_tile_in_place(view) ? steps * view->strides[1] : 0;
-}
-
-/* The address of what lies there, to fetch from: of nothing perhaps. */
-static inline const real *rc_tile_ahead(const rc_view *view, const real *row, int64_t steps)
-{
-    return (const real *)((uintptr_t)row + (uintptr_t)rc_tile_distance(view, steps) * sizeof(real));
+    return rc_tile_in_place(view) ? steps * view->strides[1] * (int64_t)sizeof(real) : 0;
 }
 
 #endif

@@ -142,10 +142,10 @@ static inline int rc_exponent_of(double mean)
     return mean > DBL_MIN && mean < (double)INFINITY ? (int)(bits >> 52) - 1022 : 0;
 }
 
-/* Have the cache line at x + i on its way to the second-level cache. */
-RC_INLINE void rc_fetch(const void *x)
+/* Have the cache line `bytes` after x on its way to the second-level cache; there need be none. */
+RC_INLINE void rc_fetch(const void *x, int64_t bytes)
 {
-    __builtin_prefetch(x, 0, 2);
+    __builtin_prefetch((const char *)x + bytes, 0, 2);
 }
 
 #endif

@@ -23,8 +23,8 @@ ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchang
     const cl_float narrow = (cl_float)exchange->scale_value;
     const bool wide = plan->real_bytes == sizeof(cl_double);
     const cl_int scale_given = exchange->scale != NULL, cotangents_given = exchange->cotangents != NULL;
-    const cl_mem scale = scale_given ? exchange->scale : plan->values;
-    const cl_mem cotangents = cotangents_given ? exchange->cotangents : plan->cotangents;
+    cl_mem scale = scale_given ? exchange->scale : plan->values;
+    cl_mem cotangents = cotangents_given ? exchange->cotangents : plan->cotangents;
     cl_kernel kernel = plan->coefficients;
     CL_TRY(
         clSetKernelArg(kernel, 0, plan->real_bytes, wide ? (const void *)&exchange->scale_value : &narrow));
