@@ -84,24 +84,23 @@ slow_stages() {
         stage "Oclgrind, uninitialised reads $case" default $oclgrind RATECL_TEST_CASE=$case meson test -t 8 \
             --wrapper 'oclgrind --uninitialized --build-options -cl-opt-disable' single
     done
-}
-
-# shellcheck disable=SC2086 # lists of words
-fast_stages() {
-    stage 'every device' default meson test -t 4
-    for size in 1 16; do
-        stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size \
-            meson test -t 4 $on_device
-    done
-
-    stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device sizes
-
     for seed in 1 2 3; do
         drawn=$(python3 tests/random_tuning.py $seed)
         echo "parameters drawn with seed $seed: $drawn"
         stage "PoCL, parameters of seed $seed" default $pocl RATECL_TEST_SIZE=small RATECL_TUNING="$drawn" \
             meson test -t 4 values gradients single
     done
+}
+
+# shellcheck disable=SC2086 # lists of words
+fast_stages() {
+    stage 'every device' default meson test -t 4
+    for size in 1 16; do
+        stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size RATECL_TEST_SIZE=small \
+            meson test -t 4 $on_device
+    done
+
+    stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device sizes
 
     build no-opencl gcc -Dopencl=disabled
     stage 'without OpenCL' no-opencl meson test -t 4
