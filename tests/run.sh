@@ -64,6 +64,8 @@ pocl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd RATECL_TEST_DEVICE=opencl:Por
 rusticl='OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RATECL_TEST_DEVICE=opencl:llvmpipe MALLOC_PERTURB_=0'
 oclgrind='RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small'
 no_opencl=OCL_ICD_VENDORS=/nonexistent
+# A plan that asks for too much memory is to be told so.
+sanitised="ASAN_OPTIONS=allocator_may_return_null=1 LSAN_OPTIONS=suppressions=$PWD/tests/leaks.txt:print_suppressions=0"
 # The kernels in the shape that GPUs get.
 gpu_shape=sweep_lanes=64,sweep_vector=4,sweep_vectors=1,sweep_step=4,merge_lanes=64
 gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=16,panel=64
@@ -106,8 +108,8 @@ fast_stages() {
     stage 'without OpenCL' no-opencl meson test -t 4
 
     build address gcc -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
-    stage 'sanitised, CPU path' address $no_opencl CFLAGS=-fsanitize=address,undefined meson test -t 4
-    stage 'sanitised, PoCL' address $pocl RATECL_TEST_SIZE=small meson test -t 4 $on_device sizes
+    stage 'sanitised, CPU path' address $no_opencl $sanitised CFLAGS=-fsanitize=address,undefined meson test -t 4
+    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=small meson test -t 4 $on_device sizes
 
     build thread gcc -Db_sanitize=thread -Dbuildtype=debugoptimized -Dopencl=disabled -Dopenmp=disabled
     stage 'data races, CPU path' thread meson test -t 4 threads
