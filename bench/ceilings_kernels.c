@@ -140,6 +140,16 @@ static void require(bool right)
         fail("ceilings", "a kernel's result is wrong");
 }
 
+/* y is constant + of_x x + of_z z. */
+static void require_line(const bench *b, size_t count, float constant, float of_x, float of_z)
+{
+    bool right = true;
+    read_floats(b, b->y, count);
+    for (size_t k = 0; k < count; ++k)
+        right &= b->host[k] == constant + of_x * number(k, 1021) + of_z * number(k, 509);
+    require(right);
+}
+
 static void set_buffer(cl_kernel kernel, cl_uint argument, cl_mem buffer)
 {
     CL(clSetKernelArg(kernel, argument, sizeof buffer, &buffer));
@@ -182,11 +192,7 @@ static void measure_write(const bench *b, size_t groups, ceilings *found)
     set_buffer(kernel, 0, b->y);
     set_float(kernel, 1, SCALE);
     raise(&found->write, (double)(used * sizeof(float)) / least_time(b, kernel, groups, RUNS));
-    read_floats(b, b->y, used);
-    bool right = true;
-    for (size_t k = 0; k < used; ++k)
-        right &= b->host[k] == SCALE;
-    require(right);
+    require_line(b, used, SCALE, 0, 0);
 }
 
 static void measure_copy(const bench *b, size_t groups, ceilings *found)
@@ -196,11 +202,7 @@ static void measure_copy(const bench *b, size_t groups, ceilings *found)
     set_buffer(kernel, 0, b->y);
     set_buffer(kernel, 1, b->x);
     raise(&found->copy, 2.0 * (double)(used * sizeof(float)) / least_time(b, kernel, groups, RUNS));
-    read_floats(b, b->y, used);
-    bool right = true;
-    for (size_t k = 0; k < used; ++k)
-        right &= b->host[k] == number(k, 1021);
-    require(right);
+    require_line(b, used, 0, 1, 0);
 }
 
 static void measure_triad(const bench *b, size_t groups, ceilings *found)
@@ -212,11 +214,7 @@ static void measure_triad(const bench *b, size_t groups, ceilings *found)
     set_buffer(kernel, 2, b->z);
     set_float(kernel, 3, SCALE);
     raise(&found->triad, 3.0 * (double)(used * sizeof(float)) / least_time(b, kernel, groups, RUNS));
-    read_floats(b, b->y, used);
-    bool right = true;
-    for (size_t k = 0; k < used; ++k)
-        right &= b->host[k] == number(k, 1021) + SCALE * number(k, 509);
-    require(right);
+    require_line(b, used, 0, 1, SCALE);
 }
 
 /* Each sum settles at term / (1 - factor) = 2. */

@@ -112,6 +112,12 @@ typedef struct rc_tuning_group {
     const char *choices[8];
 } rc_tuning_group;
 
+/* The passes that go together. */
+enum {
+    RC_TUNE_SWEEPS = 1 << RATECL_TUNE_SWEEP | 1 << RATECL_TUNE_GRADIENT,
+    RC_TUNE_CORRELATIONS = 1 << RATECL_TUNE_CORRELATION | 1 << RATECL_TUNE_CORRELATION_GRADIENT
+};
+
 typedef struct rc_tuner {
     const rc_tuning_group *(*groups)(const void *context_state);
     /* Give the context's next plans what the device has by default, with `text` on it, and write all of that

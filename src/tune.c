@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "context.h"
 
 enum { TERMS_MAX = 5, TEXT_BYTES = 1024 };
@@ -53,16 +53,9 @@ typedef struct search {
     double times[RATECL_TUNE_COUNT];
 } search;
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static double spent(const search *s)
 {
-    return (seconds_now() - s->start) / s->options.budget;
+    return (rc_seconds_now() - s->start) / s->options.budget;
 }
 
 /* ---- One evaluation ---- */
@@ -316,11 +309,9 @@ static bool search_groups(search *s, uint32_t which, double until)
 
 static void search_all(search *s)
 {
-    const uint32_t sweeps = 1 << RATECL_TUNE_SWEEP | 1 << RATECL_TUNE_GRADIENT;
-    const uint32_t correlations = 1 << RATECL_TUNE_CORRELATION | 1 << RATECL_TUNE_CORRELATION_GRADIENT;
     for (double half = spent(s); spent(s) < 1; half = spent(s)) {
-        bool better = search_groups(s, sweeps, half + (1 - half) / 2);
-        better |= search_groups(s, correlations, 1);
+        bool better = search_groups(s, RC_TUNE_SWEEPS, half + (1 - half) / 2);
+        better |= search_groups(s, RC_TUNE_CORRELATIONS, 1);
         if (!better)
             break;
     }
@@ -389,7 +380,7 @@ ratecl_status ratecl_tune(ratecl_context *context, const ratecl_tune_options *gi
             "options.precision is RATECL_PRECISION_F64: expected F32, since the device has no fp64");
     ratecl_tune_result done = { .size = sizeof done };
     s.result = &done;
-    s.start = seconds_now();
+    s.start = rc_seconds_now();
     const ratecl_status status = run_search(&s);
     free_problem(&s);
     if (status == RATECL_OK)

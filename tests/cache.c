@@ -126,15 +126,7 @@ static double plain_value(const char *device)
 /* Call `test` for each OpenCL device, with a new folder. */
 static void on_devices(void (*test)(const ratecl_device_info *device))
 {
-    ratecl_device_info devices[SUITE_DEVICES_MAX];
-    const size_t count = suite_devices(devices);
-    for (size_t d = 0; d < count; d++) {
-        if (devices[d].kind == RATECL_DEVICE_OPENMP)
-            continue;
-        folder_make();
-        test(&devices[d]);
-        folder_remove();
-    }
+    suite_each_opencl_device(folder_make, test, folder_remove);
 }
 
 /* ---- Hits and misses ---- */

@@ -2,19 +2,13 @@
 /* The caller's own OpenCL objects: queues of either kind, buffers read in place, events, and objects that do
  * not belong together. */
 #include "gradient_check.h"
+#include "suite_opencl.h"
 
 #include <math.h>
-#include <ratecl/opencl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define ASSERT_CL(call)                                                  \
-    do {                                                                 \
-        const cl_int code_ = (call);                                     \
-        ck_assert_msg(code_ == CL_SUCCESS, "%s: %d", #call, (int)code_); \
-    } while (0)
 
 /* ---- The caller's side ---- */
 
@@ -24,24 +18,10 @@ typedef struct caller {
     cl_command_queue queue;
 } caller;
 
-/* The device that "opencl:P.D" means. */
-static cl_device_id find_device(const char *id, cl_platform_id *platform)
-{
-    unsigned p = 0, d = 0;
-    cl_platform_id platforms[16];
-    cl_device_id devices[16];
-    ck_assert_int_eq(sscanf(id, "opencl:%u.%u", &p, &d), 2);
-    ck_assert(p < 16 && d < 16);
-    ASSERT_CL(clGetPlatformIDs(16, platforms, NULL));
-    ASSERT_CL(clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 16, devices, NULL));
-    *platform = platforms[p];
-    return devices[d];
-}
-
 static caller caller_make(const char *id, cl_command_queue_properties properties)
 {
     cl_platform_id platform;
-    caller made = { .device = find_device(id, &platform) };
+    caller made = { .device = suite_cl_device(id, &platform) };
     const cl_context_properties of[] = { CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0 };
     cl_int code;
     made.context = clCreateContext(of, 1, &made.device, NULL, NULL, &code);
@@ -133,7 +113,7 @@ static void on_each(void (*test)(caller *owner, const char *device))
             continue;
         cl_platform_id platform;
         cl_command_queue_properties can = 0;
-        ASSERT_CL(clGetDeviceInfo(find_device(devices[d].id, &platform), CL_DEVICE_QUEUE_PROPERTIES,
+        ASSERT_CL(clGetDeviceInfo(suite_cl_device(devices[d].id, &platform), CL_DEVICE_QUEUE_PROPERTIES,
                                   sizeof can, &can, NULL));
         const cl_command_queue_properties orders[] = { 0, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE };
         for (size_t k = 0; k < COUNT(orders); k++) {

@@ -2,23 +2,16 @@
 /* The kernels' logarithm against that in double, over the positive floats: a sample of them, or with
  * RATECL_TEST_SIZE=all each one. */
 #include <math.h>
-#include <ratecl/opencl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "suite.h"
+#include "suite_opencl.h"
 
 enum { BATCH = 1 << 20, VECTOR = 4 };
 
 /* As docs/accuracy.md says: absolute where log x is less than 1, else relative. */
 #define BOUND 1.2e-7
-
-#define ASSERT_CL(call)                                                  \
-    do {                                                                 \
-        const cl_int code_ = (call);                                     \
-        ck_assert_msg(code_ == CL_SUCCESS, "%s: %d", #call, (int)code_); \
-    } while (0)
 
 static const char logarithms[] =
     "kernel void logarithms(global const float *x, global float *y)\n"
@@ -53,26 +46,21 @@ static char *read_prelude(void)
 
 static machine machine_make(const char *id)
 {
-    unsigned p = 0, d = 0;
-    cl_platform_id platforms[16];
-    cl_device_id devices[16];
-    ck_assert_int_eq(sscanf(id, "opencl:%u.%u", &p, &d), 2);
-    ck_assert(p < 16 && d < 16);
-    ASSERT_CL(clGetPlatformIDs(16, platforms, NULL));
-    ASSERT_CL(clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 16, devices, NULL));
+    cl_platform_id platform;
+    cl_device_id device = suite_cl_device(id, &platform);
     cl_int code;
     cl_device_fp_config config = 0;
-    machine made = { .context = clCreateContext(NULL, 1, &devices[d], NULL, NULL, &code) };
+    machine made = { .context = clCreateContext(NULL, 1, &device, NULL, NULL, &code) };
     ASSERT_CL(code);
-    ASSERT_CL(clGetDeviceInfo(devices[d], CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL));
+    ASSERT_CL(clGetDeviceInfo(device, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config, NULL));
     made.subnormals = config & CL_FP_DENORM;
-    made.queue = clCreateCommandQueue(made.context, devices[d], 0, &code);
+    made.queue = clCreateCommandQueue(made.context, device, 0, &code);
     ASSERT_CL(code);
     char *prelude = read_prelude();
     const char *texts[] = { prelude, logarithms };
     made.program = clCreateProgramWithSource(made.context, 2, texts, NULL, &code);
     ASSERT_CL(code);
-    ASSERT_CL(clBuildProgram(made.program, 1, &devices[d], "-cl-std=CL1.2 -DVECTOR=4", NULL, NULL));
+    ASSERT_CL(clBuildProgram(made.program, 1, &device, "-cl-std=CL1.2 -DVECTOR=4", NULL, NULL));
     free(prelude);
     made.kernel = clCreateKernel(made.program, "logarithms", &code);
     ASSERT_CL(code);

@@ -46,6 +46,20 @@ size_t suite_devices(ratecl_device_info devices[SUITE_DEVICES_MAX])
     return count;
 }
 
+void suite_each_opencl_device(void (*before)(void), void (*test)(const ratecl_device_info *device),
+                              void (*after)(void))
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    for (size_t d = 0; d < count; d++) {
+        if (devices[d].kind == RATECL_DEVICE_OPENMP)
+            continue;
+        before();
+        test(&devices[d]);
+        after();
+    }
+}
+
 bool suite_can(const ratecl_device_info *device, ratecl_precision precision, ratecl_element element)
 {
     return device->fp64 || (precision == RATECL_PRECISION_F32 && element != RATECL_F64);

@@ -24,6 +24,10 @@ enum { SUITE_DEVICES_MAX = 32 };
 /* The devices to test: all of them, or the one that RATECL_TEST_DEVICE names. Returns their number. */
 size_t suite_devices(ratecl_device_info devices[SUITE_DEVICES_MAX]);
 
+/* Call these for each OpenCL device among them, one after the other. */
+void suite_each_opencl_device(void (*before)(void), void (*test)(const ratecl_device_info *device),
+                              void (*after)(void));
+
 bool suite_can(const ratecl_device_info *device, ratecl_precision precision, ratecl_element element);
 
 ratecl_context *suite_context(const char *device);

@@ -87,16 +87,8 @@ static void evaluate(const char *device, journal *said)
 
 static void on_devices(void (*test)(const ratecl_device_info *device))
 {
-    ratecl_device_info devices[SUITE_DEVICES_MAX];
-    const size_t count = suite_devices(devices);
     ck_assert_int_eq(unsetenv("RATECL_TUNING"), 0);
-    for (size_t d = 0; d < count; d++) {
-        if (devices[d].kind == RATECL_DEVICE_OPENMP)
-            continue;
-        folder_make();
-        test(&devices[d]);
-        folder_remove();
-    }
+    suite_each_opencl_device(folder_make, test, folder_remove);
 }
 
 /* ---- The search ---- */

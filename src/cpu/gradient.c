@@ -110,7 +110,7 @@ typedef struct entropy_row {
 LOOP void add_entropy_eps(real *g, const real *x, int64_t n, entropy_row row, real eps, real log_eps)
 {
     for (int64_t j = 0; j < n; j += RC_LANES) {
-        const rc_vector v = j + RC_LANES <= n ? rc_load(x + j) : rc_load_some(x + j, n - j);
+        const rc_vector v = rc_load_up_to(x + j, n - j);
         const rc_vector p = v * row.inverse, q = p + eps, h = -rc_log_scaled(q, 0) - p / q;
         const rc_vector known = rc_select((rc_bit_vector)(p > 0), h, rc_all(-log_eps));
         rc_store(g + j, rc_load(g + j) + row.factor * (known - row.mean));
@@ -145,26 +145,12 @@ static void begin_columns(const rc_cpu_gradient *work, int64_t column, int64_t n
     }
 }
 
-/* The rows `distance` steps later (or earlier, where it is negative). */
 static void find_neighbours(const rc_cpu_gradient *work, const piece *at, int64_t distance, real *copy,
                             const real *row[RC_PIECE_ROWS])
 {
-    const int64_t T = work->view->shape[1], stride = work->view->strides[1], count = at->rows.count;
-    rc_rows found = { .count = 0 };
-    const real *found_row[RC_PIECE_ROWS];
-    int64_t place[RC_PIECE_ROWS] = { 0 };
-    for (int64_t k = 0; k < count; k++) {
-        const int64_t t = at->rows.step[k] + distance;
-        const bool exists = t >= 0 && t < T, here = exists && k + distance >= 0 && k + distance < count;
-        row[k] = here ? at->row[k + distance] : at->row[k];
-        if (exists && !here) {
-            place[found.count] = k;
-            found.offset[found.count++] = at->rows.offset[k] + distance * stride;
-        }
-    }
-    rc_tile_rows(work->view, work->memory, &found, at->column, at->n, copy, found_row);
-    for (int64_t k = 0; k < found.count; k++)
-        row[place[k]] = found_row[k];
+    rc_tile_later(work->view, work->memory, &at->rows, at->row, distance, at->column, at->n, copy, row);
+    for (int64_t k = 0; k < at->rows.count; k++)
+        row[k] = row[k] != NULL ? row[k] : at->row[k];
 }
 
 /* What the first eps has of a row where it is 0: false where that is nothing. e is the exponent of the row's

@@ -67,8 +67,7 @@ RC_INLINE void take_row(const real *x, const real *later, int64_t ahead, int64_t
         const int64_t end = rc_least(n, begin + RUN * RC_LANES);
         rc_vector z_run = { 0 }, a_run = { 0 }, squares_run = { 0 };
         for (int64_t j = begin; j < end; j += RC_LANES) {
-            const bool whole = j + RC_LANES <= n;
-            const rc_vector v = whole ? rc_load(x + j) : rc_load_some(x + j, n - j);
+            const rc_vector v = rc_load_up_to(x + j, n - j);
             rc_fetch(x + j, ahead);
             if (wants.entropy) {
                 z_run += v;
@@ -76,7 +75,7 @@ RC_INLINE void take_row(const real *x, const real *later, int64_t ahead, int64_t
                 signs |= (rc_bit_vector)v;
             }
             if (wants.lag) {
-                const rc_vector d = v - (whole ? rc_load(later + j) : rc_load_some(later + j, n - j));
+                const rc_vector d = v - rc_load_up_to(later + j, n - j);
                 squares_run += d * d;
             }
         }
@@ -136,7 +135,7 @@ RC_INLINE double take_row_eps(const real *x, int64_t n, real divisor, real eps, 
         const int64_t end = rc_least(n, begin + RUN * RC_LANES);
         rc_vector run = { 0 };
         for (int64_t j = begin; j < end; j += RC_LANES) {
-            const rc_vector v = j + RC_LANES <= n ? rc_load(x + j) : rc_load_some(x + j, n - j);
+            const rc_vector v = rc_load_up_to(x + j, n - j);
             const rc_vector p = v / divisor;
             if (share)
                 run += rc_select((rc_bit_vector)(p > 0), p * (p / (p + eps)), (rc_vector){ 0 });
@@ -356,27 +355,6 @@ static void add_counts(const rc_cpu_sweep *sweep, region at, columns *c)
     end_counts(c, at.n, at.rows);
 }
 
-/* The rows tau steps later than those of a piece; NULL where there is none. */
-static void find_later(const rc_cpu_sweep *sweep, const piece *p, region at, int64_t tau, real *copy,
-                       const real *later[RC_PIECE_ROWS])
-{
-    const int64_t T = sweep->view->shape[1], distance = tau * sweep->view->strides[1];
-    rc_rows beyond = { .count = 0 };
-    const real *beyond_row[RC_PIECE_ROWS];
-    int64_t place[RC_PIECE_ROWS] = { 0 };
-    for (int64_t k = 0; k < p->rows.count; k++) {
-        const bool exists = p->rows.step[k] + tau < T;
-        later[k] = exists && k + tau < p->rows.count ? p->row[k + tau] : NULL;
-        if (exists && later[k] == NULL) {
-            place[beyond.count] = k;
-            beyond.offset[beyond.count++] = p->rows.offset[k] + distance;
-        }
-    }
-    rc_tile_rows(sweep->view, sweep->memory, &beyond, at.column, at.n, copy, beyond_row);
-    for (int64_t k = 0; k < beyond.count; k++)
-        later[place[k]] = beyond_row[k];
-}
-
 /* What the pieces of a region add to, row by row. */
 typedef struct region_sums {
     double *rows; /* (rows, 2) */
@@ -410,7 +388,8 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
     const int64_t ahead = alone ? rc_tile_ahead(sweep->view, GROUP_ROWS) : 0;
     double *const first_lag = sweep->lag_count > 0 ? sums->lags : NULL;
     if (first_lag != NULL)
-        find_later(sweep, p, at, sweep->lags[0], copy, later);
+        rc_tile_later(sweep->view, sweep->memory, &p->rows, p->row, sweep->lags[0], at.column, at.n, copy,
+                      later);
     for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
         const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
         if (sweep->moments && !counts(sweep))
@@ -418,7 +397,8 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
         add_rows(sweep, p, k, end, at, sweep->entropy, later, first_lag, sums);
     }
     for (size_t l = 1; l < sweep->lag_count; l++) {
-        find_later(sweep, p, at, sweep->lags[l], copy, later);
+        rc_tile_later(sweep->view, sweep->memory, &p->rows, p->row, sweep->lags[l], at.column, at.n, copy,
+                      later);
         add_rows(sweep, p, 0, p->rows.count, at, false, later, &sums->lags[l], sums);
     }
 }
@@ -427,12 +407,13 @@ static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scr
                        double *row_sums, double *lag_sums)
 {
     const int64_t most = rc_tile_piece_rows(sweep->view);
-    if (counts(sweep))
+    if (counts(sweep)) {
         add_counts(sweep, at, c);
-    else if (sweep->moments)
+        if (!sweep->entropy && sweep->lag_count == 0)
+            return;
+    } else if (sweep->moments) {
         find_shift(sweep, at, scratch->now, c);
-    if (counts(sweep) && !sweep->entropy && sweep->lag_count == 0)
-        return;
+    }
     region_sums sums = { .lags = lag_sums };
     for (int64_t done = 0; done < at.rows; done += most) {
         piece p;

@@ -43,11 +43,11 @@ static inline real from_f16(uint16_t half)
 #define UPPER_8 4, 12, 5, 13, 6, 14, 7, 15
 #define LOWER_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define UPPER_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#if RC_VECTOR_BYTES * 8 / RC_REAL_BITS == 16
+#if RC_VECTOR_BYTES * 8 == 16 * RC_REAL_BITS
 #define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_16)
-#elif RC_VECTOR_BYTES * 8 / RC_REAL_BITS == 8
+#elif RC_VECTOR_BYTES * 8 == 8 * RC_REAL_BITS
 #define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_8)
-#elif RC_VECTOR_BYTES * 8 / RC_REAL_BITS == 4
+#elif RC_VECTOR_BYTES * 8 == 4 * RC_REAL_BITS
 #define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_4)
 #else
 #define INTERLEAVE(x, y, half) __builtin_shufflevector(x, y, half##_2)

@@ -62,9 +62,32 @@ static inline void rc_tile_rows(const rc_view *view, const void *memory, const r
         row[k] = in_place ? (const real *)memory + rows->offset[k] + column : piece + k * RC_PIECE_LEADING;
 }
 
+/* Of each of `rows`, which `row` points at, the one `distance` steps later (or earlier, where that is
+ * negative): NULL where there is none. Those that are not among `rows` are had like them, in `piece`. */
+static inline void rc_tile_later(const rc_view *view, const void *memory, const rc_rows *rows,
+                                 const real *const *row, int64_t distance, int64_t column, int64_t n,
+                                 real *piece, const real *later[RC_PIECE_ROWS])
+{
+    const int64_t T = view->shape[1], stride = view->strides[1];
+    rc_rows beyond = { .count = 0 };
+    const real *beyond_row[RC_PIECE_ROWS];
+    int64_t place[RC_PIECE_ROWS] = { 0 };
+    for (int64_t k = 0; k < rows->count; k++) {
+        const int64_t t = rows->step[k] + distance, there = k + distance;
+        const bool exists = t >= 0 && t < T, here = exists && there >= 0 && there < rows->count;
+        later[k] = here ? row[there] : NULL;
+        if (exists && !here) {
+            place[beyond.count] = k;
+            beyond.offset[beyond.count++] = rows->offset[k] + distance * stride;
+        }
+    }
+    rc_tile_rows(view, memory, &beyond, column, n, piece, beyond_row);
+    for (int64_t k = 0; k < beyond.count; k++)
+        later[place[k]] = beyond_row[k];
+}
+
 /* Whether the rows of an input that must be copied are read across: they are neighbours then, the columns are
- * not.
- */
+ * not. */
 static inline bool rc_tile_across(const rc_view *view)
 {
     return view->shape[2] > 1 && view->strides[1] == 1 && view->strides[2] != 1;

@@ -48,6 +48,7 @@ RC_INLINE rc_vector rc_load_some(const real *x, int64_t n)
 #endif
 }
 
+/* As many as there are, up to RC_LANES. */
 RC_INLINE rc_vector rc_load_up_to(const real *x, int64_t n)
 {
     return n >= RC_LANES ? rc_load(x) : rc_load_some(x, n);

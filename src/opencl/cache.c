@@ -107,34 +107,16 @@ static void name_of(const char *key, size_t key_bytes, char name[NAME_BYTES])
 
 /* ---- Reading ---- */
 
-/* A file's bytes, and that it was used now; the caller frees them. */
-static unsigned char *read_whole(const char *name, size_t *bytes)
-{
-    const int file = rc_cl_user_file_open(name);
-    if (file < 0)
-        return NULL;
-    struct stat status;
-    unsigned char *content = NULL;
-    *bytes = 0;
-    if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= limit_bytes)
-        content = malloc((size_t)status.st_size + 1);
-    for (ssize_t got = 1; content && got > 0; *bytes += got > 0 ? (size_t)got : 0)
-        got = read(file, content + *bytes, (size_t)status.st_size - *bytes);
-    futimens(file, NULL);
-    close(file);
-    return content;
-}
-
 /* The binary in a file's bytes, where they are those of this key. */
-static const unsigned char *binary_in(const unsigned char *content, size_t bytes, const char *key,
-                                      size_t key_bytes, size_t *binary_bytes)
+static const unsigned char *binary_in(const char *content, size_t bytes, const char *key, size_t key_bytes,
+                                      size_t *binary_bytes)
 {
     header head;
     if (bytes < sizeof head)
         return NULL;
     memcpy(&head, content, sizeof head);
     const size_t rest = bytes - sizeof head;
-    const unsigned char *body = content + sizeof head;
+    const unsigned char *body = (const unsigned char *)content + sizeof head;
     if (memcmp(head.magic, magic, sizeof magic) != 0 || head.key_bytes != key_bytes || rest < key_bytes ||
         head.binary_bytes != rest - key_bytes || head.binary_bytes == 0 ||
         memcmp(body, key, key_bytes) != 0 || head.checksum != hash(hash_start, body, rest))
@@ -168,7 +150,7 @@ cl_program rc_cl_cache_load(const rc_cl_cache *cache, cl_context context, cl_dev
         return NULL;
     name_of(key, key_bytes, name);
     cl_program program = NULL;
-    unsigned char *content = read_whole(name, &bytes);
+    char *content = rc_cl_user_file_read(name, limit_bytes, true, &bytes);
     const unsigned char *binary = content ? binary_in(content, bytes, key, key_bytes, &binary_bytes) : NULL;
     if (binary)
         program = program_of(context, device, binary, binary_bytes, recipe->options);

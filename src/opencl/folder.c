@@ -53,12 +53,35 @@ static bool compose_file(char path[RC_PATH_BYTES], const char *folder, const cha
     return length > 0 && length < RC_PATH_BYTES;
 }
 
-int rc_cl_user_file_open(const char *name)
+static char *read_all(int file, int64_t most, size_t *bytes)
+{
+    struct stat status;
+    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode))
+        return NULL;
+    const size_t size = (size_t)(status.st_size < most ? status.st_size : most);
+    char *content = malloc(size + 1);
+    *bytes = 0;
+    for (ssize_t got = 1; content && got > 0; *bytes += got > 0 ? (size_t)got : 0)
+        got = read(file, content + *bytes, size - *bytes);
+    if (content)
+        content[*bytes] = '\0';
+    return content;
+}
+
+char *rc_cl_user_file_read(const char *name, int64_t most, bool used, size_t *bytes)
 {
     char folder[RC_PATH_BYTES], path[RC_PATH_BYTES];
     if (!rc_cl_user_folder(folder) || !compose_file(path, folder, name))
-        return -1;
-    return open(path, O_RDONLY | O_CLOEXEC);
+        return NULL;
+    errno = 0;
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return NULL;
+    char *content = read_all(file, most, bytes);
+    if (used)
+        futimens(file, NULL);
+    close(file);
+    return content;
 }
 
 static bool write_all(int file, const rc_part *part)

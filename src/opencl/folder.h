@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { RC_PATH_BYTES = 1024 };
 
@@ -15,8 +16,9 @@ bool rc_cl_user_folder(char path[RC_PATH_BYTES]);
 /* The same, and it is there: made with its parents, for the user alone, where it was not. */
 bool rc_cl_user_folder_make(char path[RC_PATH_BYTES]);
 
-/* A file of that folder, open for reading; -1 where there is none. */
-int rc_cl_user_file_open(const char *name);
+/* A file of that folder, its first `most` bytes at most and a 0 after them, which the caller frees. NULL
+ * where there is none, or with errno ENOMEM. Where it is `used`, the file's time says that it was now. */
+char *rc_cl_user_file_read(const char *name, int64_t most, bool used, size_t *bytes);
 
 typedef struct rc_part {
     const void *content;

@@ -3,52 +3,49 @@
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "../clock.h"
 #include "cl.h"
 
-enum {
-    SWEEPS = 1 << RATECL_TUNE_SWEEP | 1 << RATECL_TUNE_GRADIENT,
-    CORRELATIONS = 1 << RATECL_TUNE_CORRELATION | 1 << RATECL_TUNE_CORRELATION_GRADIENT
-};
-
 static const rc_tuning_group lone_groups[] = {
-    { SWEEPS,
+    { RC_TUNE_SWEEPS,
       { "sweep_vectors=64", "sweep_vectors=32", "sweep_vectors=16", "sweep_vectors=8", "sweep_vectors=4" } },
     { 1 << RATECL_TUNE_SWEEP, { "sweep_step=8", "sweep_step=4", "sweep_step=2", "sweep_step=16" } },
     { 1 << RATECL_TUNE_GRADIENT, { "gradient_step=4", "gradient_step=2", "gradient_step=8" } },
-    { SWEEPS,
+    { RC_TUNE_SWEEPS,
       { "sweep_rows=512", "sweep_rows=256", "sweep_rows=1024", "sweep_rows=128", "sweep_rows=2048" } },
-    { SWEEPS, { "sweep_vector=16", "sweep_vector=8", "sweep_vector=4" } },
-    { CORRELATIONS, { "tile=256", "tile=128", "tile=64", "tile=192", "tile=96" } },
-    { CORRELATIONS,
+    { RC_TUNE_SWEEPS, { "sweep_vector=16", "sweep_vector=8", "sweep_vector=4" } },
+    { RC_TUNE_CORRELATIONS, { "tile=256", "tile=128", "tile=64", "tile=192", "tile=96" } },
+    { RC_TUNE_CORRELATIONS,
       { "across=2,down=8,panel=32", "across=2,down=4,panel=32", "across=2,down=16,panel=32",
         "across=4,down=4,panel=64", "across=1,down=16,panel=16", "across=3,down=8,panel=48" } },
-    { CORRELATIONS, { "depth=128", "depth=256", "depth=64", "depth=512" } },
-    { CORRELATIONS, { "chunk_steps=1024", "chunk_steps=512", "chunk_steps=2048", "chunk_steps=256" } },
+    { RC_TUNE_CORRELATIONS, { "depth=128", "depth=256", "depth=64", "depth=512" } },
+    { RC_TUNE_CORRELATIONS,
+      { "chunk_steps=1024", "chunk_steps=512", "chunk_steps=2048", "chunk_steps=256" } },
     { 0, { NULL } },
 };
 
 static const rc_tuning_group wide_groups[] = {
-    { SWEEPS,
+    { RC_TUNE_SWEEPS,
       { "sweep_lanes=64,merge_lanes=64", "sweep_lanes=128,merge_lanes=128", "sweep_lanes=256,merge_lanes=256",
         "sweep_lanes=32,merge_lanes=32" } },
     { 1 << RATECL_TUNE_SWEEP, { "sweep_step=4", "sweep_step=8", "sweep_step=2", "sweep_step=1" } },
     { 1 << RATECL_TUNE_GRADIENT, { "gradient_step=4", "gradient_step=2", "gradient_step=8" } },
-    { SWEEPS,
+    { RC_TUNE_SWEEPS,
       { "sweep_vector=4,sweep_vectors=1", "sweep_vector=2,sweep_vectors=1", "sweep_vector=4,sweep_vectors=2",
         "sweep_vector=2,sweep_vectors=2", "sweep_vector=4,sweep_vectors=4" } },
-    { SWEEPS, { "sweep_rows=1024", "sweep_rows=512", "sweep_rows=256", "sweep_rows=2048" } },
+    { RC_TUNE_SWEEPS, { "sweep_rows=1024", "sweep_rows=512", "sweep_rows=256", "sweep_rows=2048" } },
     /* As many parts of a tile as lanes. */
-    { CORRELATIONS,
+    { RC_TUNE_CORRELATIONS,
       { "tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,panel=64",
         "tile_lanes=128,tile_vector=4,tile=64,across=2,down=4,panel=64",
         "tile_lanes=256,tile_vector=4,tile=64,across=1,down=4,panel=64",
         "tile_lanes=256,tile_vector=4,tile=128,across=2,down=8,panel=128",
         "tile_lanes=64,tile_vector=4,tile=32,across=1,down=4,panel=32",
         "tile_lanes=16,tile_vector=2,tile=32,across=2,down=4,panel=32" } },
-    { CORRELATIONS, { "depth=16", "depth=8", "depth=32" } },
-    { CORRELATIONS, { "chunk_steps=512", "chunk_steps=1024", "chunk_steps=256", "chunk_steps=2048" } },
+    { RC_TUNE_CORRELATIONS, { "depth=16", "depth=8", "depth=32" } },
+    { RC_TUNE_CORRELATIONS,
+      { "chunk_steps=512", "chunk_steps=1024", "chunk_steps=256", "chunk_steps=2048" } },
     { 0, { NULL } },
 };
 
@@ -83,13 +80,6 @@ static ratecl_status keep(void *context_state, ratecl_precision precision, const
 enum { LEAST_RUNS = 3, MOST_RUNS = 20 };
 static const double enough_seconds = 0.06;
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static size_t bytes_of(const rc_view *view)
 {
     return (size_t)view->extent * rc_element_bytes(view->element);
@@ -120,10 +110,10 @@ static ratecl_status time_runs(rc_cl_plan *plan, const rc_evaluation *evaluation
 {
     double spent = 0;
     for (int run = -1; run < LEAST_RUNS || (run < MOST_RUNS && spent < enough_seconds); ++run) {
-        const double start = seconds_now();
+        const double start = rc_seconds_now();
         RC_TRY(rc_cl_plan_enqueue(plan, exchange, 0, NULL));
         RC_TRY(rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped));
-        const double taken = seconds_now() - start;
+        const double taken = rc_seconds_now() - start;
         if (run < 0)
             continue; /* the first one brings things into place */
         spent += taken;

@@ -27,26 +27,11 @@ static void prefix_of(const rc_cl_context *context, ratecl_precision precision, 
             *c = ' ';
 }
 
-/* The file's text, or "" where it cannot be read; the caller frees it. */
-static char *read_text(void)
-{
-    char *text = malloc(FILE_BYTES + 1);
-    const int file = rc_cl_user_file_open(file_name);
-    size_t used = 0;
-    for (ssize_t got = 1; text && file >= 0 && got > 0; used += got > 0 ? (size_t)got : 0)
-        got = read(file, text + used, FILE_BYTES - used);
-    if (file >= 0)
-        close(file);
-    if (text)
-        text[used] = '\0';
-    return text;
-}
-
 /* The line that begins so, in the text; NULL where there is none. */
-static char *find_line(char *text, const char *prefix)
+static const char *find_line(const char *text, const char *prefix)
 {
     const size_t length = strlen(prefix);
-    for (char *line = text; line; line = strchr(line, '\n')) {
+    for (const char *line = text; line; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (strncmp(line, prefix, length) == 0)
             return line;
@@ -88,7 +73,8 @@ static void take(rc_cl_context *context, ratecl_precision precision, const char 
 
 void rc_cl_tuned_read(rc_cl_context *context)
 {
-    char *text = read_text();
+    size_t bytes;
+    char *text = rc_cl_user_file_read(file_name, FILE_BYTES, false, &bytes);
     for (int precision = RATECL_PRECISION_F32; text && precision <= RATECL_PRECISION_F64; ++precision) {
         char prefix[PREFIX_BYTES];
         prefix_of(context, (ratecl_precision)precision, prefix);
@@ -120,11 +106,13 @@ ratecl_status rc_cl_tuned_keep(const rc_cl_context *context, ratecl_precision pr
         return fail_to_write(file);
     if (!all)
         return RATECL_OK;
-    char *text = read_text();
-    if (!text)
+    size_t bytes;
+    char *found = rc_cl_user_file_read(file_name, FILE_BYTES, false, &bytes);
+    if (!found && errno == ENOMEM)
         return rc_fail_memory(FILE_BYTES);
+    const char *text = found ? found : "";
     prefix_of(context, precision, prefix);
-    char *line = find_line(text, prefix);
+    const char *line = find_line(text, prefix);
     const char *end = line ? strchr(line, '\n') : NULL;
     const size_t before = line ? (size_t)(line - text) : strlen(text);
     const char *after = line ? (end ? end + 1 : "") : "";
@@ -137,6 +125,6 @@ ratecl_status rc_cl_tuned_keep(const rc_cl_context *context, ratecl_precision pr
                               { "\n", 1 },
                               { after, strlen(after) } };
     const bool kept = rc_cl_user_file_replace(file_name, parts, sizeof parts / sizeof *parts);
-    free(text); /* which leaves errno as it is */
+    free(found); /* which leaves errno as it is */
     return kept ? RATECL_OK : fail_to_write(file);
 }
