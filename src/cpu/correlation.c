@@ -25,19 +25,20 @@ static real *folded_panel(const rc_cpu_correlation *work, int64_t p)
     return (real *)work->folded + PANEL * PANEL * (work->whole ? p * work->panels : p * (p + 1) / 2);
 }
 
-/* Fold W's blocks above and below the diagonal, (PANEL, PANEL), whose rows and columns begin at `row` and
- * `column`, of which `rows` and `columns` exist. */
+/* Fold the block of W, (PANEL, PANEL), whose rows and columns begin at `row` and `column`, of which `rows`
+ * and `columns` exist, with the same one of W^T. */
 static void fold_block(const rc_cpu_correlation *work, int64_t row, int64_t rows, int64_t column,
-                       int64_t columns, const real *upper, const real *lower, real *folded)
+                       int64_t columns, const real *block, const real *transposed, real *folded)
 {
-    memset(folded, 0, sizeof(real) * PANEL * PANEL);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++) {
-            const int64_t beyond = column + j - (row + i);
-            if (work->whole || beyond > 0)
-                folded[i * PANEL + j] = upper[i * PANEL + j] + lower[j * PANEL + i];
-            else if (beyond == 0)
-                folded[i * PANEL + j] = upper[i * PANEL + j];
+    for (int64_t i = 0; i < PANEL; i++)
+#pragma omp simd
+        for (int64_t j = 0; j < PANEL; j++) {
+            const int64_t at = i * PANEL + j;
+            const bool exists = i < rows && j < columns;
+            const bool above = row + i < column + j, diagonal = row + i == column + j;
+            const real both = block[at] + transposed[at];
+            const real own = work->whole || above ? both : diagonal ? block[at] : 0;
+            folded[at] = exists ? own : 0;
         }
 }
 
@@ -45,39 +46,56 @@ void rc_fold_task(const void *correlation, int64_t p, void *scratch)
 {
     const rc_cpu_correlation *const work = correlation;
     const int64_t N = work->weights->shape[2], column = p * PANEL, columns = rc_least(PANEL, N - column);
-    real *const upper = scratch, *const lower = upper + PANEL * PANEL;
+    real *const block = scratch, *const transposed = block + PANEL * PANEL;
+    rc_view across = *work->weights;
+    across.strides[1] = work->weights->strides[2];
+    across.strides[2] = work->weights->strides[1];
     for (int64_t row = 0; row < panel_rows(work, p); row += PANEL) {
         const int64_t rows = rc_least(PANEL, N - row);
-        const rc_rows above = rc_rows_find(work->weights, row, rows);
-        const rc_rows below = rc_rows_find(work->weights, column, columns);
-        rc_tile_load(work->weights, work->weights_memory, &above, column, columns, upper, PANEL);
-        rc_tile_load(work->weights, work->weights_memory, &below, row, rows, lower, PANEL);
-        fold_block(work, row, rows, column, columns, upper, lower, folded_panel(work, p) + row * PANEL);
+        const rc_rows own = rc_rows_find(work->weights, row, rows), other = rc_rows_find(&across, row, rows);
+        rc_tile_load(work->weights, work->weights_memory, &own, column, columns, block, PANEL);
+        rc_tile_load(&across, work->weights_memory, &other, column, columns, transposed, PANEL);
+        fold_block(work, row, rows, column, columns, block, transposed, folded_panel(work, p) + row * PANEL);
+    }
+}
+
+/* Columns of vectors of a tile: those from `first` on and before `end`, which are constants wherever this is
+ * used. Their products over `steps` rows, of `rows` with `columns`, meet the weights. */
+RC_INLINE void meet_tile(const real *rows, const real *columns, int64_t leading, int64_t steps,
+                         const rc_vector *weights, double sums[LANES], const int first, const int end)
+{
+    for (int64_t t = 0; t < steps; t += CHUNK) {
+        rc_tile c;
+        rc_multiply_some(c, rows + t * leading, 1, leading, columns + t * leading, leading,
+                         rc_least(CHUNK, steps - t), first, end);
+        for (int v = first; v < end; v++) {
+            rc_vector met = c[0][v] * weights[v];
+            for (int k = 1; k < TILE_ROWS; k++)
+                met += c[k][v] * weights[2 * k + v];
+            rc_add_lanes(sums, met);
+        }
     }
 }
 
 /* sum_ij U_ij C_ij over the panels [begin, end), where C is the product of `steps` rows of `copy` with
- * themselves. */
+ * themselves. Of a panel's tiles the last are below the diagonal in their first column of vectors. */
 static double meet_batch(const rc_cpu_correlation *work, const real *copy, int64_t steps, int64_t begin,
                          int64_t end)
 {
-    const int64_t leading = work->leading;
+    const int64_t N = work->states->shape[2], leading = work->leading;
     double sums[LANES] = { 0 };
     for (int64_t p = begin; p < end; p++) {
+        const int64_t column = p * PANEL;
+        const bool narrow = column + LANES >= N;
+        const real *const columns = copy + column;
         const rc_vector *weights = rc_vectors(folded_panel(work, p));
-        for (int64_t i = 0; i < (p + 1) * PANEL; i += TILE_ROWS, weights += 2 * TILE_ROWS) {
-            for (int64_t t = 0; t < steps; t += CHUNK) {
-                const real *const now = copy + t * leading;
-                rc_tile c;
-                rc_multiply(c, now + i, 1, leading, now + p * PANEL, leading, rc_least(CHUNK, steps - t));
-                rc_vector met0 = c[0][0] * weights[0], met1 = c[0][1] * weights[1];
-                for (int k = 1; k < TILE_ROWS; k++) {
-                    met0 += c[k][0] * weights[2 * k];
-                    met1 += c[k][1] * weights[2 * k + 1];
-                }
-                rc_add_lanes(sums, met0);
-                rc_add_lanes(sums, met1);
-            }
+        for (int64_t i = 0; i < rc_least(N, column + PANEL); i += TILE_ROWS, weights += 2 * TILE_ROWS) {
+            if (narrow)
+                meet_tile(copy + i, columns, leading, steps, weights, sums, 0, 1);
+            else if (i >= column + LANES)
+                meet_tile(copy + i, columns, leading, steps, weights, sums, 1, 2);
+            else
+                meet_tile(copy + i, columns, leading, steps, weights, sums, 0, 2);
         }
     }
     return rc_sum_lanes(sums);
@@ -144,7 +162,7 @@ void rc_step_task(const void *correlation, int64_t task, void *scratch)
 static void multiply_panel(const rc_cpu_correlation *work, const real *rows, int64_t count, int64_t p,
                            double *sums)
 {
-    enum { BLOCK = 128 };
+    enum { BLOCK = 256 };
     const int64_t depth = panel_rows(work, p), leading = work->leading;
     const real *const panel = folded_panel(work, p);
     memset(sums, 0, sizeof *sums * RC_STEP_ROWS * PANEL);
@@ -154,16 +172,19 @@ static void multiply_panel(const rc_cpu_correlation *work, const real *rows, int
                             rc_least(BLOCK, depth - i));
 }
 
-/* Put `columns` sums of one row into the product; returns what they give with the row's states. */
-static double put_products(const double *sums, const real *states, int64_t columns, real *product)
+/* Put the sums of one row, of which `columns` are wanted, into the product; returns what they give with the
+ * row's states, which are zero beyond. */
+static double put_products(const double sums[PANEL], const real states[PANEL], int64_t columns, real *product)
 {
-    double form = 0;
-#pragma omp simd reduction(+ : form)
-    for (int64_t j = 0; j < columns; j++) {
-        form += (double)states[j] * sums[j];
-        product[j] = (real)sums[j];
-    }
-    return form;
+    real products[PANEL];
+    double form[LANES] = { 0 };
+    for (int64_t j = 0; j < PANEL; j += LANES)
+        for (int l = 0; l < LANES; l++) {
+            products[j + l] = (real)sums[j + l];
+            form[l] += (double)states[j + l] * sums[j + l];
+        }
+    memcpy(product, products, sizeof(real) * (size_t)columns);
+    return rc_sum_lanes(form);
 }
 
 /* The scratch holds the copy of the rows, and then the sums of a panel. */

@@ -26,20 +26,29 @@ static inline const rc_vector *rc_vectors(const real *x)
     return (const rc_vector *)(const void *)x;
 }
 
-/* product[i][:] = sum_k a[k a_step + i a_row] b[k b_step + :], k < count. */
-RC_INLINE void rc_multiply(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
-                           int64_t b_step, int64_t count)
+/* product[i][v] = sum_k a[k a_step + i a_row] b[k b_step + v], k < count, of the tile's columns of vectors v
+ * from `first` on and before `end`, which are constants wherever this is used. */
+RC_INLINE void rc_multiply_some(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
+                                int64_t b_step, int64_t count, const int first, const int end)
 {
     rc_tile t = { { { 0 } } };
     for (int64_t k = 0; k < count; k++) {
-        const rc_vector b0 = rc_vectors(b + k * b_step)[0], b1 = rc_vectors(b + k * b_step)[1];
+        const rc_vector *const b_k = rc_vectors(b + k * b_step);
+        const rc_vector b0 = b_k[first], b1 = b_k[end - 1];
         for (int i = 0; i < RC_TILE_ROWS; i++) {
             const real a_ki = a[k * a_step + i * a_row];
-            t[i][0] += a_ki * b0;
-            t[i][1] += a_ki * b1;
+            t[i][first] += a_ki * b0;
+            if (first + 1 < end)
+                t[i][1] += a_ki * b1;
         }
     }
     memcpy(product, t, sizeof t);
+}
+
+RC_INLINE void rc_multiply(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
+                           int64_t b_step, int64_t count)
+{
+    rc_multiply_some(product, a, a_row, a_step, b, b_step, count, 0, 2);
 }
 
 /* sums[i][:] += the same as rc_multiply gives, of any count; sums: (RC_TILE_ROWS, RC_PANEL). A few chunks

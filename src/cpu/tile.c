@@ -32,6 +32,8 @@ static inline real from_f16(uint16_t half)
     return (real)x;
 }
 
+enum { ROWS_AHEAD = 8 };
+
 /* ---- Squares of RC_LANES rows x RC_LANES columns ---- */
 
 /* The components that two vectors give to the lower and the upper half of their interleaved whole. */
@@ -81,18 +83,29 @@ static bool neighbours(const int64_t *offset)
 /* ---- Loading ---- */
 
 typedef void load_function(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
-                           bool across, real *copy, int64_t leading);
+                           int64_t ahead, bool across, real *copy, int64_t leading);
+
+#define DEFINE_LOAD_RUN(name, type, convert)            \
+    RC_INLINE rc_vector name##_run(const type *element) \
+    {                                                   \
+        real run[RC_LANES];                             \
+        for (int k = 0; k < RC_LANES; k++)              \
+            run[k] = convert(element[k]);               \
+        return rc_load(run);                            \
+    }
+DEFINE_LOAD_RUN(load_f32, float, from_f32)
+DEFINE_LOAD_RUN(load_f64, double, from_f64)
+#define load_u8_run rc_load_u8
+#ifdef RC_LOADS_F16
+#define load_f16_run rc_load_f16
+#else
+DEFINE_LOAD_RUN(load_f16, uint16_t, from_f16)
+#endif
 
 /* Elements are read in the order in which they lie closest: across the rows by squares where these are
- * neighbours, while the rows of the next piece are fetched. */
+ * neighbours, while the rows of the next piece are fetched; else along the rows, while what lies `ahead`
+ * elements after them is. */
 #define DEFINE_LOAD(name, type, convert)                                                                     \
-    RC_INLINE rc_vector name##_run(const type *element)                                                      \
-    {                                                                                                        \
-        real run[RC_LANES];                                                                                  \
-        for (int k = 0; k < RC_LANES; k++)                                                                   \
-            run[k] = convert(element[k]);                                                                    \
-        return rc_load(run);                                                                                 \
-    }                                                                                                        \
     static void name##_square(const type *element, int64_t stride, real *copy, int64_t leading)              \
     {                                                                                                        \
         rc_vector square[RC_LANES];                                                                          \
@@ -105,7 +118,7 @@ typedef void load_function(const void *memory, const int64_t *offset, int64_t ro
         _Pragma("GCC unroll 16") for (int k = 0; k < RC_LANES; k++) rc_store(copy + k * leading, square[k]); \
     }                                                                                                        \
     static void name(const void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,     \
-                     bool across, real *copy, int64_t leading)                                               \
+                     int64_t ahead, bool across, real *copy, int64_t leading)                                \
     {                                                                                                        \
         const type *const element = memory;                                                                  \
         for (int64_t k = 0, count; k < rows; k += count) {                                                   \
@@ -117,12 +130,13 @@ typedef void load_function(const void *memory, const int64_t *offset, int64_t ro
             for (int64_t r = k; r < k + count; r++) {                                                        \
                 const type *const row = element + offset[r];                                                 \
                 real *const to = copy + r * leading;                                                         \
-                if (stride == 1) {                                                                           \
-                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] = convert(row[j]);             \
-                } else {                                                                                     \
-                    for (int64_t j = i; j < n; j++)                                                          \
-                        to[j] = convert(row[j * stride]);                                                    \
+                int64_t j = i;                                                                               \
+                for (; stride == 1 && j + RC_LANES <= n; j += RC_LANES) {                                    \
+                    rc_store(to + j, name##_run(row + j));                                                   \
+                    rc_fetch(row + j, ahead * (int64_t)sizeof(type));                                        \
                 }                                                                                            \
+                for (; j < n; j++)                                                                           \
+                    to[j] = convert(row[j * stride]);                                                        \
             }                                                                                                \
         }                                                                                                    \
     }
@@ -143,7 +157,8 @@ void rc_tile_load(const rc_view *view, const void *memory, const rc_rows *rows, 
     int64_t offset[RC_PIECE_ROWS];
     for (int64_t k = 0; k < rows->count; k++)
         offset[k] = rows->offset[k] + column * stride;
-    load[view->element](memory, offset, rows->count, n, stride, rc_tile_across(view), copy, leading);
+    load[view->element](memory, offset, rows->count, n, stride, ROWS_AHEAD * view->strides[1],
+                        rc_tile_across(view), copy, leading);
 }
 
 /* ---- Storing ---- */

@@ -71,6 +71,20 @@ RC_INLINE rc_vector rc_load_u8(const uint8_t *x)
 #endif
 }
 
+/* RC_LANES numbers of half precision, where the instruction set has them. */
+#ifdef __AVX512F__
+#define RC_LOADS_F16 1
+RC_INLINE rc_vector rc_load_f16(const uint16_t *x)
+{
+#if RC_REAL_BITS == 32
+    return (rc_vector)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)x));
+#else
+    const __m256i low = _mm256_castsi128_si256(_mm_loadu_si128((const void *)x));
+    return (rc_vector)_mm512_cvtps_pd(_mm512_castps512_ps256(_mm512_cvtph_ps(low)));
+#endif
+}
+#endif
+
 RC_INLINE void rc_store(real *to, rc_vector v)
 {
     memcpy(to, &v, sizeof v);
@@ -127,12 +141,15 @@ RC_INLINE void rc_add_whole_lanes(uint32_t sums[RC_LANES], rc_vector x)
 /* By halves: a chain of all lanes would take longer than a short row. */
 RC_INLINE double rc_sum_lanes(const double sums[RC_LANES])
 {
-    double halves[RC_LANES];
-    memcpy(halves, sums, sizeof halves);
-    for (int half = RC_LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++)
-            halves[l] += halves[l + half];
-    return halves[0];
+    typedef double pair __attribute__((vector_size(2 * sizeof(double))));
+    pair pairs[RC_LANES / 2];
+    memcpy(pairs, sums, sizeof pairs);
+#pragma GCC unroll 3
+    for (int half = RC_LANES / 4; half > 0; half /= 2)
+#pragma GCC unroll 4
+        for (int k = 0; k < half; k++)
+            pairs[k] += pairs[k + half];
+    return pairs[0][0] + pairs[0][1];
 }
 
 /* e of a mean in [2^(e-1), 2^e); 0 where there is none. */
