@@ -11,7 +11,7 @@
 #define LOOP static __attribute__((noinline))
 
 /* Rows that meet in the first-level cache, and vectors of a row whose sums are taken in real. */
-enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, RUN = 8 };
+enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, RUN = 8, CACHE_LINE = 64 };
 
 typedef struct thread_scratch {
     real now[RC_PIECE_ROWS * RC_PIECE_LEADING];
@@ -232,11 +232,14 @@ LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t 
         take_eight_rows(c, row, n, 0, false);
 }
 
-/* The same of whole numbers: sums of eight are exact in reals. */
-LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n)
+/* The same of whole numbers: sums of eight are exact in reals. What lies `ahead` bytes after them is fetched.
+ */
+LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n, int64_t ahead)
 {
     int64_t j = 0;
     for (; j + RC_LANES <= n; j += RC_LANES) {
+        for (int k = 0; j % CACHE_LINE == 0 && k < GROUP_ROWS; k++)
+            rc_fetch(row[k] + j, ahead);
         rc_vector sum = { 0 }, squares = { 0 };
 #pragma GCC unroll 8
         for (int k = 0; k < GROUP_ROWS; k++) {
@@ -340,6 +343,8 @@ static bool counts(const rc_cpu_sweep *sweep)
 
 static void add_counts(const rc_cpu_sweep *sweep, region at, columns *c)
 {
+    /* As many bytes as of reals. */
+    const int64_t ahead = (int64_t)sizeof(float) * GROUP_ROWS * sweep->view->strides[1];
     const uint8_t *row[GROUP_ROWS];
     begin_counts(c, at.n);
     for (int64_t done = 0; done < at.rows; done += GROUP_ROWS) {
@@ -348,7 +353,7 @@ static void add_counts(const rc_cpu_sweep *sweep, region at, columns *c)
         for (int64_t k = 0; k < left; k++)
             row[k] = (const uint8_t *)sweep->memory + rows.offset[k] + at.column;
         if (left == GROUP_ROWS)
-            add_eight_rows_of_counts(c, row, at.n);
+            add_eight_rows_of_counts(c, row, at.n, ahead);
         for (int64_t k = 0; left < GROUP_ROWS && k < left; k++)
             add_one_row_of_counts(c, row[k], at.n);
     }
