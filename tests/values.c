@@ -80,7 +80,8 @@ static void run_states(bench *opened, array_spec states, size_t singles)
     run(opened, specs, singles);
 }
 
-/* Each of 1, 2, 3, 7, 31, 32, 33, 64, 127, 257 and 1000 on each axis; the small ones come first. */
+/* Each of 1, 2, 3, 7, 31, 32, 33, 64, 127, 257 and 1000 on each axis, and more neurons than a tile of the CPU
+ * path; the small ones come first. */
 static const int64_t shapes[][3] = {
     { 1, 1, 1 },    { 1, 2, 3 },    { 2, 1, 7 },    { 2, 7, 31 },     { 3, 3, 2 },     { 7, 2, 1 },
     { 1, 1, 7 },    { 1, 3, 31 },   { 7, 1, 32 },   { 31, 1, 1 },     { 1, 31, 33 },   { 2, 32, 7 },
@@ -88,6 +89,7 @@ static const int64_t shapes[][3] = {
     { 1, 257, 32 }, { 2, 257, 7 },  { 1, 1000, 2 }, { 1000, 1, 3 },   { 1, 33, 1000 }, { 3, 3, 1000 },
     { 64, 64, 7 },  { 2, 127, 33 }, { 31, 7, 64 },  { 1, 1000, 127 }, { 257, 3, 31 },  { 127, 31, 3 },
     { 32, 32, 32 }, { 7, 33, 127 }, { 1, 1, 1000 }, { 1000, 3, 1 },   { 2, 64, 257 },  { 1, 257, 1000 },
+    { 2, 9, 1100 },
 };
 enum { SMALL_SHAPES = 5 };
 

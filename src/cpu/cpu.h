@@ -8,14 +8,19 @@
 #include "../plan.h"
 
 enum {
-    RC_BLOCK_ROWS = 256,   /* rows whose moments are taken about one shift */
-    RC_TILE_COLUMNS = 1024,/* columns whose accumulators stay in the first-level cache */
-    RC_STEP_ROWS = 128     /* rows that meet a panel of the weights while it is in cache */
+    RC_BLOCK_ROWS = 256,    /* rows whose moments are taken about one shift */
+    RC_TILE_COLUMNS = 1024, /* columns whose accumulators stay in the first-level cache */
+    RC_STEP_ROWS = 128      /* rows that meet a panel of the weights while it is in cache */
 };
 
 static inline int64_t rc_least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+static inline int64_t rc_most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static inline int64_t rc_divide_up(int64_t a, int64_t b)

@@ -13,11 +13,6 @@ enum {
     CACHE_LINE = 64
 };
 
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static int64_t round_up(int64_t a, int64_t b)
 {
     return rc_divide_up(a, b) * b;
@@ -30,7 +25,7 @@ static ratecl_status take(rc_cpu_plan *plan, void *pointer, int64_t rows, int64_
 {
     const uint64_t most_elements = (PTRDIFF_MAX - CACHE_LINE) / bytes;
     void *block = NULL;
-    if ((uint64_t)columns <= most_elements / (uint64_t)most(rows, 1)) {
+    if ((uint64_t)columns <= most_elements / (uint64_t)rc_most(rows, 1)) {
         const size_t wanted = (size_t)rows * (size_t)columns * bytes;
         block = aligned_alloc(CACHE_LINE, (wanted / CACHE_LINE + 1) * CACHE_LINE);
     }
@@ -129,7 +124,7 @@ static void cut_batch(rc_cpu_correlation *work, bool each)
     work->batch_parts =
         2 * tasks >= ENOUGH_TASKS ? 1 : rc_least(work->panels, rc_divide_up(ENOUGH_TASKS, tasks));
     const bool several = work->batch_chunks * work->batch_parts == 1 && !each;
-    work->batch_run = several ? most(1, rc_least(BATCH_STEPS / T, B / ENOUGH_TASKS)) : 1;
+    work->batch_run = several ? rc_most(1, rc_least(BATCH_STEPS / T, B / ENOUGH_TASKS)) : 1;
     work->batch_runs = rc_divide_up(B, work->batch_run);
 }
 
@@ -146,7 +141,7 @@ static ratecl_status plan_triangle(rc_cpu_plan *plan)
                     sizeof(double)));
     }
     if (spec->hebbian_step) {
-        copy_rows = most(copy_rows, work->step_rows);
+        copy_rows = rc_most(copy_rows, work->step_rows);
         RC_TRY(take(plan, &work->step_sums, work->step_tasks, 1, sizeof(double)));
     }
     want_scratch(plan, (size_t)(round_up(copy_rows, 8) * work->leading * plan->passes->real_bytes));

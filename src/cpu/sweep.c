@@ -30,14 +30,22 @@ typedef struct columns {
 _Static_assert(RC_BLOCK_ROWS *UINT64_C(255) * 255 <= UINT32_MAX,
                "a block's squares of u8 are summed in 32 bits");
 
-/* ---- One row ---- */
+/* ---- Rows ---- */
 
-/* Of the columns of a tile: sum x, sum x (log x - e log 2), and sum (x - later)^2. */
+/* Up to GROUP_ROWS rows, in the n columns of a tile. */
+typedef struct row_group {
+    const real *const *x;
+    const real *const *later; /* what lies a lag after them; NULL where nothing does */
+    int64_t count, n, ahead;  /* what lies `ahead` bytes after x is wanted soon */
+} row_group;
+
+/* Of each row: sum x, and sum x (log x - e log 2). */
 typedef struct taken {
-    double z, a, squares;
+    double z[GROUP_ROWS], a[GROUP_ROWS];
+    bool negative; /* whether an x may be */
 } taken;
 
-/* What is added up of a row, as constants wherever this is used. */
+/* What is added up of rows, as constants wherever this is used. */
 typedef struct row_wants {
     bool entropy, any, lag; /* any: x may be so small that a subnormal number counts */
 } row_wants;
@@ -57,70 +65,127 @@ LOOP bool has_negative(const real *x, int64_t n)
     return negative;
 }
 
-/* What lies `ahead` bytes after the row is wanted soon. NaN where an x is negative. */
-RC_INLINE void take_row(const real *x, const real *later, int64_t ahead, int64_t n, real e,
-                        const row_wants wants, taken *to)
+/* What a run of a row adds up to. */
+typedef struct run_sums {
+    rc_vector z, a, squares;
+} run_sums;
+
+/* The columns [begin, end) of a row. */
+RC_INLINE run_sums take_run(const real *x, const real *later, int64_t ahead, int64_t begin, int64_t end,
+                            real e, const row_wants wants, rc_bit_vector *signs)
 {
-    double z[RC_LANES] = { 0 }, a[RC_LANES] = { 0 }, squares[RC_LANES] = { 0 };
-    rc_bit_vector signs = { 0 };
-    for (int64_t begin = 0; begin < n; begin += RUN * RC_LANES) {
-        const int64_t end = rc_least(n, begin + RUN * RC_LANES);
-        rc_vector z_run = { 0 }, a_run = { 0 }, squares_run = { 0 };
-        for (int64_t j = begin; j < end; j += RC_LANES) {
-            const rc_vector v = rc_load_up_to(x + j, n - j);
-            rc_fetch(x + j, ahead);
-            if (wants.entropy) {
-                z_run += v;
-                a_run += v * (wants.any ? rc_log_scaled(v, e) : rc_log_scaled_normal(v, e));
-                signs |= (rc_bit_vector)v;
-            }
-            if (wants.lag) {
-                const rc_vector d = v - rc_load_up_to(later + j, n - j);
-                squares_run += d * d;
-            }
-        }
+    run_sums run = { { 0 }, { 0 }, { 0 } };
+    for (int64_t j = begin; j < end; j += RC_LANES) {
+        const rc_vector v = rc_load_up_to(x + j, end - j);
+        rc_fetch(x + j, ahead);
         if (wants.entropy) {
-            rc_add_lanes(z, z_run);
-            rc_add_lanes(a, a_run);
+            run.z += v;
+            run.a += v * (wants.any ? rc_log_scaled(v, e) : rc_log_scaled_normal(v, e));
+            *signs |= (rc_bit_vector)v;
         }
-        if (wants.lag)
-            rc_add_lanes(squares, squares_run);
+        if (wants.lag) {
+            const rc_vector d = v - rc_load_up_to(later + j, end - j);
+            run.squares += d * d;
+        }
     }
-    to->squares = rc_sum_lanes(squares);
-    to->z = rc_sum_lanes(z);
-    to->a = wants.entropy && is_negative(signs) && has_negative(x, n) ? (double)NAN : rc_sum_lanes(a);
+    return run;
 }
 
-#define DEFINE_TAKE(name, ...)                                                                    \
-    LOOP void name(const real *x, const real *later, int64_t ahead, int64_t n, real e, taken *to) \
-    {                                                                                             \
-        take_row(x, later, ahead, n, e, (row_wants){ __VA_ARGS__ }, to);                          \
+/* Add sum (x - later)^2 to `squares`. */
+RC_INLINE void take_rows(const row_group *rows, real e, const row_wants wants, taken *to,
+                         double squares[RC_LANES])
+{
+    const int64_t n = rows->n;
+    rc_bit_vector signs = { 0 };
+    for (int64_t k = 0; k < rows->count; k++) {
+        const real *const x = rows->x[k], *const later = wants.lag ? rows->later[k] : NULL;
+        double z[RC_LANES] = { 0 }, a[RC_LANES] = { 0 };
+        for (int64_t begin = 0; begin < n; begin += RUN * RC_LANES) {
+            const int64_t end = rc_least(n, begin + RUN * RC_LANES);
+            const run_sums run = take_run(x, later, rows->ahead, begin, end, e, wants, &signs);
+            if (wants.entropy) {
+                rc_add_lanes(z, run.z);
+                rc_add_lanes(a, run.a);
+            }
+            if (wants.lag)
+                rc_add_lanes(squares, run.squares);
+        }
+        if (wants.entropy) {
+            to->z[k] = rc_sum_lanes(z);
+            to->a[k] = rc_sum_lanes(a);
+        }
+    }
+    to->negative = wants.entropy && is_negative(signs);
+}
+
+/* The same of rows that are one run. */
+RC_INLINE void take_short_rows(const row_group *rows, real e, const row_wants wants, taken *to,
+                               double squares[RC_LANES])
+{
+    rc_bit_vector signs = { 0 };
+    for (int64_t k = 0; k < rows->count; k++) {
+        const run_sums run = take_run(rows->x[k], wants.lag ? rows->later[k] : NULL, rows->ahead, 0, rows->n,
+                                      e, wants, &signs);
+        if (wants.entropy) {
+            to->z[k] = rc_sum(run.z);
+            to->a[k] = rc_sum(run.a);
+        }
+        if (wants.lag)
+            rc_add_lanes(squares, run.squares);
+    }
+    to->negative = wants.entropy && is_negative(signs);
+}
+
+typedef void take_function(const row_group *rows, real e, taken *to, double squares[RC_LANES]);
+
+#define DEFINE_TAKE(name, ...)                                                         \
+    LOOP void name(const row_group *rows, real e, taken *to, double squares[RC_LANES]) \
+    {                                                                                  \
+        if (rows->n <= RUN * RC_LANES)                                                 \
+            take_short_rows(rows, e, (row_wants){ __VA_ARGS__ }, to, squares);         \
+        else                                                                           \
+            take_rows(rows, e, (row_wants){ __VA_ARGS__ }, to, squares);               \
     }
 DEFINE_TAKE(take_lag, .lag = true)
 DEFINE_TAKE(take_entropy, .entropy = true)
 DEFINE_TAKE(take_entropy_and_lag, .entropy = true, .lag = true)
 DEFINE_TAKE(take_small_entropy, .entropy = true, .any = true)
 
-/* Add a row to its Z and A = sum x log x, and its squares to the lag's sum. The terms of A are formed as
- * x log(x / 2^e) with 2^e about the mean, which keeps the error small at every scale of x: *e is what the row
- * before had, and this one is taken again where its own is another. */
-static void add_row(const real *x, const real *later, int64_t ahead, int64_t n, int *e, double za[2],
-                    double *lag_sum)
+/* The row's a is NaN where an x is negative. */
+static void take(take_function *function, const row_group *rows, int e, taken *to, double squares[RC_LANES])
+{
+    function(rows, (real)e, to, squares);
+    for (int64_t k = 0; to->negative && k < rows->count; k++)
+        if (has_negative(rows->x[k], rows->n))
+            to->a[k] = (double)NAN;
+}
+
+/* Add each row to its Z and A = sum x log x, and its squares to the lag's. The terms of A are formed as
+ * x log(x / 2^e) with 2^e about the mean, which keeps the error small at every scale of x: *e is what the
+ * rows before had, and a row is taken again where its own is another. */
+static void add_entropies(const row_group *rows, int *e, double *za, double squares[RC_LANES])
 {
     const double ln2 = 0.69314718055994530942;
-    taken sums = { 0 };
-    (later != NULL ? take_entropy_and_lag : take_entropy)(x, later, ahead, n, (real)*e, &sums);
-    if (later != NULL)
-        *lag_sum += sums.squares;
-    /* Beside a sum that large, a subnormal number's logarithm may be wrong by the 16 that it then is. */
-    const bool large = sums.z > (double)RC_LOG_NORMAL * 0x1p62;
-    const int own = rc_exponent_of(sums.z / (double)n);
-    if (sums.z != 0 && (!large || abs(own - *e) > 3)) {
-        *e = own;
-        (large ? take_entropy : take_small_entropy)(x, x, ahead, n, (real)*e, &sums);
+    taken sums;
+    take(rows->later != NULL ? take_entropy_and_lag : take_entropy, rows, *e, &sums, squares);
+    const int common = *e;
+    for (int64_t k = 0; k < rows->count; k++) {
+        const double z = sums.z[k];
+        double a = sums.a[k];
+        int exponent = common;
+        /* Beside a sum that large, a subnormal number's logarithm may be wrong by the 16 that it then is. */
+        const bool large = z > (double)RC_LOG_NORMAL * 0x1p62;
+        const int own = rc_exponent_of(z / (double)rows->n);
+        if (z != 0 && (!large || abs(own - common) > 3)) {
+            const row_group one = { .x = rows->x + k, .count = 1, .n = rows->n };
+            taken again;
+            *e = exponent = own;
+            take(large ? take_entropy : take_small_entropy, &one, own, &again, squares);
+            a = again.a[0];
+        }
+        za[2 * k] += z;
+        za[2 * k + 1] += a + exponent * ln2 * z;
     }
-    za[0] += sums.z;
-    za[1] += sums.a + *e * ln2 * sums.z;
 }
 
 /* ---- One row with eps > 0 ---- */
@@ -360,26 +425,36 @@ static void add_counts(const rc_cpu_sweep *sweep, region at, columns *c)
     end_counts(c, at.n, at.rows);
 }
 
-/* What the pieces of a region add to, row by row. */
+/* What the pieces of a region add to. */
 typedef struct region_sums {
     double *rows; /* (rows, 2) */
     double *lags; /* (lag_count) */
-    int exponent; /* of add_row() */
+    int exponent; /* of add_entropies() */
 } region_sums;
+
+/* How many rows from `begin` on have a later one like it, or like it none. */
+static int64_t alike(const real *const *later, int64_t begin, int64_t end)
+{
+    int64_t k = begin + 1;
+    while (k < end && (later[k] == NULL) == (later[begin] == NULL))
+        k++;
+    return k - begin;
+}
 
 /* Add the rows [begin, end) of a piece, with one lag or none. */
 static void add_rows(const rc_cpu_sweep *sweep, const piece *p, int64_t begin, int64_t end, region at,
-                     bool entropy, const real *const *later, double *lag_sum, region_sums *sums)
+                     bool entropy, const real *const *later, region_sums *sums, double squares[RC_LANES])
 {
-    const int64_t ahead = rc_tile_ahead(sweep->view, GROUP_ROWS);
-    for (int64_t k = begin; k < end; k++) {
-        taken row = { 0 };
-        if (entropy) {
-            add_row(p->row[k], later[k], ahead, at.n, &sums->exponent, sums->rows + 2 * k, lag_sum);
-        } else if (later[k] != NULL) {
-            take_lag(p->row[k], later[k], ahead, at.n, 0, &row);
-            *lag_sum += row.squares;
-        }
+    row_group rows = { .n = at.n, .ahead = rc_tile_ahead(sweep->view, GROUP_ROWS) };
+    for (int64_t k = begin; k < end; k += rows.count) {
+        taken unused;
+        rows.x = p->row + k;
+        rows.later = later[k] != NULL ? later + k : NULL;
+        rows.count = alike(later, k, end);
+        if (entropy)
+            add_entropies(&rows, &sums->exponent, sums->rows + 2 * k, squares);
+        else if (rows.later != NULL)
+            take_lag(&rows, 0, &unused, squares);
     }
 }
 
@@ -391,20 +466,19 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
     /* What goes row by row fetches what comes next. */
     const bool alone = !sweep->entropy && sweep->lag_count == 0;
     const int64_t ahead = alone ? rc_tile_ahead(sweep->view, GROUP_ROWS) : 0;
-    double *const first_lag = sweep->lag_count > 0 ? sums->lags : NULL;
-    if (first_lag != NULL)
-        rc_tile_later(sweep->view, sweep->memory, &p->rows, p->row, sweep->lags[0], at.column, at.n, copy,
-                      later);
-    for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
-        const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
-        if (sweep->moments && !counts(sweep))
-            add_moments(c, p->row + k, end - k, at.n, ahead);
-        add_rows(sweep, p, k, end, at, sweep->entropy, later, first_lag, sums);
-    }
-    for (size_t l = 1; l < sweep->lag_count; l++) {
-        rc_tile_later(sweep->view, sweep->memory, &p->rows, p->row, sweep->lags[l], at.column, at.n, copy,
-                      later);
-        add_rows(sweep, p, 0, p->rows.count, at, false, later, &sums->lags[l], sums);
+    for (size_t l = 0; l < sweep->lag_count || l == 0; l++) {
+        double squares[RC_LANES] = { 0 };
+        if (l < sweep->lag_count)
+            rc_tile_later(sweep->view, sweep->memory, &p->rows, p->row, sweep->lags[l], at.column, at.n, copy,
+                          later);
+        for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
+            const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
+            if (l == 0 && sweep->moments && !counts(sweep))
+                add_moments(c, p->row + k, end - k, at.n, ahead);
+            add_rows(sweep, p, k, end, at, l == 0 && sweep->entropy, later, sums, squares);
+        }
+        if (l < sweep->lag_count)
+            sums->lags[l] += rc_sum_lanes(squares);
     }
 }
 

@@ -20,7 +20,8 @@ typedef struct rc_rows {
 
 static inline rc_rows rc_rows_find(const rc_view *view, int64_t first, int64_t count)
 {
-    rc_rows rows = { .count = count };
+    rc_rows rows; /* not all of which is set: that takes as long as a short row */
+    rows.count = count;
     const int64_t T = view->shape[1];
     int64_t b = first / T, t = first % T;
     for (int64_t k = 0; k < count; k++) {
@@ -69,9 +70,10 @@ static inline void rc_tile_later(const rc_view *view, const void *memory, const 
                                  real *piece, const real *later[RC_PIECE_ROWS])
 {
     const int64_t T = view->shape[1], stride = view->strides[1];
-    rc_rows beyond = { .count = 0 };
+    rc_rows beyond;
     const real *beyond_row[RC_PIECE_ROWS];
-    int64_t place[RC_PIECE_ROWS] = { 0 };
+    int64_t place[RC_PIECE_ROWS];
+    beyond.count = 0;
     for (int64_t k = 0; k < rows->count; k++) {
         const int64_t t = rows->step[k] + distance, there = k + distance;
         const bool exists = t >= 0 && t < T, here = exists && there >= 0 && there < rows->count;
@@ -106,10 +108,15 @@ static inline int64_t rc_tile_piece_rows(const rc_view *view)
     return rc_tile_in_place(view) || rc_tile_across(view) ? RC_PIECE_ROWS : RC_PIECE_ROWS / 4;
 }
 
-/* Bytes from a row to the one `steps` time steps after it, from which to fetch; 0 where rows are copies. */
+/* Bytes from a row to the one `steps` time steps after it, from which to fetch, and no less than memory takes
+ * to answer; 0 where rows are copies. */
 static inline int64_t rc_tile_ahead(const rc_view *view, int64_t steps)
 {
-    return rc_tile_in_place(view) ? steps * view->strides[1] * (int64_t)sizeof(real) : 0;
+    enum { LEAST = 1 << 14 };
+    const int64_t ahead = steps * view->strides[1] * (int64_t)sizeof(real);
+    if (!rc_tile_in_place(view))
+        return 0;
+    return ahead < 0 ? rc_least(ahead, -LEAST) : rc_most(ahead, LEAST);
 }
 
 #endif

@@ -152,6 +152,13 @@ RC_INLINE double rc_sum_lanes(const double sums[RC_LANES])
     return pairs[0][0] + pairs[0][1];
 }
 
+RC_INLINE double rc_sum(rc_vector x)
+{
+    double sums[RC_LANES] = { 0 };
+    rc_add_lanes(sums, x);
+    return rc_sum_lanes(sums);
+}
+
 /* e of a mean in [2^(e-1), 2^e); 0 where there is none. */
 static inline int rc_exponent_of(double mean)
 {
