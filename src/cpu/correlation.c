@@ -5,7 +5,7 @@
 
 #include "multiply.h"
 
-enum { LANES = RC_LANES, PANEL = RC_PANEL, TILE_ROWS = RC_TILE_ROWS, CHUNK = RC_CHUNK };
+enum { LANES = RC_LANES, PANEL = RC_PANEL, TILE_ROWS = RC_TILE_ROWS };
 
 static void copy_rows(const rc_cpu_correlation *work, int64_t first, int64_t count, real *copy)
 {
@@ -64,10 +64,10 @@ void rc_fold_task(const void *correlation, int64_t p, void *scratch)
 RC_INLINE void meet_tile(const real *rows, const real *columns, int64_t leading, int64_t steps,
                          const rc_vector *weights, double sums[LANES], const int first, const int end)
 {
-    for (int64_t t = 0; t < steps; t += CHUNK) {
+    for (int64_t t = 0; t < steps; t += RC_MEETING) {
         rc_tile c;
-        rc_multiply_some(c, rows + t * leading, 1, leading, columns + t * leading, leading,
-                         rc_least(CHUNK, steps - t), first, end);
+        rc_multiply(c, rows + t * leading, 1, leading, columns + t * leading, leading,
+                    rc_least(RC_MEETING, steps - t), first, end);
         for (int v = first; v < end; v++) {
             rc_vector met = c[0][v] * weights[v];
             for (int k = 1; k < TILE_ROWS; k++)
@@ -125,7 +125,7 @@ static inline void meet_rows(const real *rows, int64_t leading, const real *pane
                              int64_t count, double (*sums)[LANES])
 {
     rc_tile y;
-    rc_multiply(y, rows + i, leading, 1, panel + i * PANEL, PANEL, count);
+    rc_multiply(y, rows + i, leading, 1, panel + i * PANEL, PANEL, count, 0, 2);
     for (int k = 0; k < TILE_ROWS; k++) {
         const rc_vector *const s = rc_vectors(rows + k * leading + p * PANEL);
         rc_add_lanes(sums[k], y[k][0] * s[0] + y[k][1] * s[1]);
@@ -143,9 +143,9 @@ void rc_step_task(const void *correlation, int64_t task, void *scratch)
     copy_rows(work, first, count, scratch);
     for (int64_t p = 0; p < work->panels; p++) {
         const real *const panel = folded_panel(work, p);
-        for (int64_t i = 0; i < (p + 1) * PANEL; i += CHUNK)
+        for (int64_t i = 0; i < (p + 1) * PANEL; i += RC_MEETING)
             for (int64_t r = 0; r < count; r += TILE_ROWS)
-                meet_rows(copy + r * leading, leading, panel, p, i, rc_least(CHUNK, (p + 1) * PANEL - i),
+                meet_rows(copy + r * leading, leading, panel, p, i, rc_least(RC_MEETING, (p + 1) * PANEL - i),
                           sums + r);
     }
     double total = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tiles of products of states and weights that live in registers. Sums of at most RC_CHUNK products are taken
- * in real, and those of eight such sums, everything longer in double. */
+ * in real, and those of up to eight such sums, everything longer in double. */
 #ifndef RATECL_SRC_CPU_MULTIPLY_H
 #define RATECL_SRC_CPU_MULTIPLY_H
 
@@ -11,6 +11,7 @@
 
 enum {
     RC_CHUNK = 32,
+    RC_MEETING = 8 * RC_CHUNK,
     RC_PANEL = 2 * RC_LANES,
     /* Rows of a tile: its two columns of vectors fill the registers, of which AVX-512 has 32, others 16. */
     RC_TILE_ROWS = RC_VECTOR_BYTES == 64 ? 8 : 4
@@ -26,10 +27,10 @@ static inline const rc_vector *rc_vectors(const real *x)
     return (const rc_vector *)(const void *)x;
 }
 
-/* product[i][v] = sum_k a[k a_step + i a_row] b[k b_step + v], k < count, of the tile's columns of vectors v
- * from `first` on and before `end`, which are constants wherever this is used. */
-RC_INLINE void rc_multiply_some(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
-                                int64_t b_step, int64_t count, const int first, const int end)
+/* product[i][v] = sum_k a[k a_step + i a_row] b[k b_step + v], k < count <= RC_CHUNK, of the tile's columns
+ * of vectors v from `first` on and before `end`, which are constants wherever this is used. */
+RC_INLINE void rc_multiply_chunk(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
+                                 int64_t b_step, int64_t count, const int first, const int end)
 {
     rc_tile t = { { { 0 } } };
     for (int64_t k = 0; k < count; k++) {
@@ -45,32 +46,33 @@ RC_INLINE void rc_multiply_some(rc_tile product, const real *a, int64_t a_row, i
     memcpy(product, t, sizeof t);
 }
 
+/* The same for count <= RC_MEETING. */
 RC_INLINE void rc_multiply(rc_tile product, const real *a, int64_t a_row, int64_t a_step, const real *b,
-                           int64_t b_step, int64_t count)
+                           int64_t b_step, int64_t count, const int first, const int end)
 {
-    rc_multiply_some(product, a, a_row, a_step, b, b_step, count, 0, 2);
+    rc_tile total = { { { 0 } } };
+    for (int64_t k = 0; k < count; k += RC_CHUNK) {
+        rc_tile part;
+        rc_multiply_chunk(part, a + k * a_step, a_row, a_step, b + k * b_step, b_step,
+                          rc_least(RC_CHUNK, count - k), first, end);
+        for (int i = 0; i < RC_TILE_ROWS; i++)
+            for (int v = first; v < end; v++)
+                total[i][v] += part[i][v];
+    }
+    memcpy(product, total, sizeof total);
 }
 
-/* sums[i][:] += the same as rc_multiply gives, of any count; sums: (RC_TILE_ROWS, RC_PANEL). A few chunks
- * meet in real before they join the doubles, which costs as much as half a chunk. */
+/* sums[i][:] += the same for any count; sums: (RC_TILE_ROWS, RC_PANEL). To join the doubles costs as much as
+ * half a chunk. */
 RC_INLINE void rc_multiply_add(double *sums, const real *a, int64_t a_row, int64_t a_step, const real *b,
                                int64_t b_step, int64_t count)
 {
-    enum { MEETING = 8 * RC_CHUNK };
-    for (int64_t first = 0; first < count; first += MEETING) {
-        const int64_t end = rc_least(count, first + MEETING);
-        rc_tile total = { { { 0 } } };
-        for (int64_t k = first; k < end; k += RC_CHUNK) {
-            rc_tile product;
-            rc_multiply(product, a + k * a_step, a_row, a_step, b + k * b_step, b_step,
-                        rc_least(RC_CHUNK, end - k));
-            for (int i = 0; i < RC_TILE_ROWS; i++) {
-                total[i][0] += product[i][0];
-                total[i][1] += product[i][1];
-            }
-        }
+    for (int64_t k = 0; k < count; k += RC_MEETING) {
+        rc_tile product;
+        rc_multiply(product, a + k * a_step, a_row, a_step, b + k * b_step, b_step,
+                    rc_least(RC_MEETING, count - k), 0, 2);
         real elements[RC_TILE_ROWS * RC_PANEL];
-        memcpy(elements, total, sizeof elements);
+        memcpy(elements, product, sizeof elements);
 #pragma omp simd
         for (int j = 0; j < RC_TILE_ROWS * RC_PANEL; j++)
             sums[j] += (double)elements[j];
