@@ -9,8 +9,8 @@ enum { LANES = RC_LANES, PANEL = RC_PANEL, TILE_ROWS = RC_TILE_ROWS };
 
 static void copy_rows(const rc_cpu_correlation *work, int64_t first, int64_t count, real *copy)
 {
-    rc_copy_rows(work->states, work->states_memory, first, count, work->states->shape[2], work->leading, copy,
-                 work->leading);
+    rc_copy_rows(work->states, work->states_memory, first, count, 0, work->states->shape[2], work->leading,
+                 copy, work->leading);
 }
 
 /* The rows that panel p of the folded weights has. */

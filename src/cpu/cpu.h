@@ -96,7 +96,7 @@ typedef struct rc_cpu_correlation {
 } rc_cpu_correlation;
 
 /* weights: the gradient to W, scale / R sum_r rho_r S_ri S_rj. The triangle i <= j of the sums lies in panels
- * like those of U. A task is a part of the panels x a chunk of the rows. */
+ * like those of U. A task is a part of the triangle, `side` panels square, x a chunk of the rows. */
 typedef struct rc_cpu_weights {
     const rc_view *states;
     const void *states_memory;
@@ -106,8 +106,9 @@ typedef struct rc_cpu_weights {
     double factor; /* scale / R */
     int64_t panel;
     int64_t panels;
-    int64_t leading; /* as of the correlation */
-    int64_t parts;   /* of the panels */
+    int64_t side;
+    int64_t leading; /* of a copy of a part's columns */
+    int64_t parts;   /* of the triangle */
     int64_t chunks;  /* of the rows: each has sums of its own */
     int64_t chunk_rows;
     int64_t chunk_sums; /* panel^2 panels (panels + 1) / 2 */

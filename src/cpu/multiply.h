@@ -86,14 +86,14 @@ static inline int64_t rc_part_begin(int64_t panels, int64_t part, int64_t parts)
     return (int64_t)((double)panels * sqrt((double)part / (double)parts));
 }
 
-/* Copy the columns [0, columns) of rows of the states to (count, leading) reals: zero beyond the columns up
- * to `width`, and zero rows beyond `count` up to a multiple of RC_TILE_ROWS. */
+/* Copy the columns [column, column + columns) of rows of the states to (count, leading) reals: zero beyond
+ * the columns up to `width`, and zero rows beyond `count` up to a multiple of RC_TILE_ROWS. */
 static inline void rc_copy_rows(const rc_view *states, const void *memory, int64_t first, int64_t count,
-                                int64_t columns, int64_t width, real *copy, int64_t leading)
+                                int64_t column, int64_t columns, int64_t width, real *copy, int64_t leading)
 {
     for (int64_t r = 0; r < count; r += RC_PIECE_ROWS) {
         const rc_rows rows = rc_rows_find(states, first + r, rc_least(RC_PIECE_ROWS, count - r));
-        rc_tile_load(states, memory, &rows, 0, columns, copy + r * leading, leading);
+        rc_tile_load(states, memory, &rows, column, columns, copy + r * leading, leading);
     }
     for (int64_t r = 0; r < count; r++)
         memset(copy + r * leading + columns, 0, sizeof(real) * (size_t)(width - columns));

@@ -9,7 +9,7 @@ enum {
     MOST_BANDS = 256,  /* bounds the partial sums: at most one set in 2 RC_BLOCK_ROWS rows */
     ENOUGH_TASKS = 64, /* for the threads of a large machine, and to even out their loads */
     BATCH_STEPS = 128, /* time steps that meet a tile of the weights while it is in cache */
-    PART_PANELS = 4,   /* panels of the weights' gradient that meet one copy of the rows */
+    PART_SIDE = 256,   /* columns of a part of the weights' gradient, whose sums stay in cache */
     CACHE_LINE = 64
 };
 
@@ -186,18 +186,21 @@ static ratecl_status plan_weights(rc_cpu_plan *plan)
     if (!plan->spec.gradients[RC_WEIGHTS].wanted)
         return RATECL_OK;
     const int64_t R = rc_view_rows(correlation->states), panel = correlation->panel;
+    const int64_t real_bytes = plan->passes->real_bytes;
     work->states = correlation->states;
     work->row_factors = correlation->forms;
     work->to = &plan->spec.gradients[RC_WEIGHTS];
     work->panel = panel;
     work->panels = correlation->panels;
-    work->leading = correlation->leading;
-    work->parts = rc_divide_up(work->panels, PART_PANELS);
+    work->side = PART_SIDE / panel;
+    work->leading = PART_SIDE + CACHE_LINE / real_bytes;
+    const int64_t sides = rc_divide_up(work->panels, work->side);
+    work->parts = sides * (sides + 1) / 2;
     const int64_t chunks = rc_divide_up(ENOUGH_TASKS / 2, work->parts);
     work->chunk_rows = round_up(rc_divide_up(R, chunks), RC_STEP_ROWS);
     work->chunks = rc_divide_up(R, work->chunk_rows);
     work->chunk_sums = panel * panel * work->panels * (work->panels + 1) / 2;
-    want_scratch(plan, RC_STEP_ROWS * (size_t)((work->leading + panel) * plan->passes->real_bytes));
+    want_scratch(plan, RC_STEP_ROWS * (size_t)((2 * work->leading + panel) * real_bytes));
     return take(plan, &work->sums, work->chunks, work->chunk_sums, sizeof(double));
 }
 

@@ -21,34 +21,70 @@ static void scale_rows(const real *panel, int64_t leading, const double *factors
     }
 }
 
-/* Add the products of `count` rows to panel p's sums. */
-static void add_panel(const rc_cpu_weights *work, const real *copy, const double *factors, int64_t count,
-                      int64_t p, real *scaled, double *sums)
+/* What a task has of the triangle: the rows [top, bottom) of the panels [begin, end). */
+typedef struct part {
+    int64_t top, bottom, begin, end;
+} part;
+
+/* Number `k` of the parts of the triangle, column by column. */
+static part find_part(const rc_cpu_weights *work, int64_t k)
 {
-    scale_rows(copy + p * PANEL, work->leading, factors, count, scaled);
-    for (int64_t i = 0; i < (p + 1) * PANEL; i += RC_TILE_ROWS)
-        rc_multiply_add(sums + i * PANEL, copy + i, 1, work->leading, scaled, PANEL, count);
+    int64_t j = 0;
+    while (k > j)
+        k -= ++j;
+    const int64_t height = work->side * PANEL, begin = j * work->side;
+    return (part){ .top = k * height,
+                   .bottom = (k + 1) * height,
+                   .begin = begin,
+                   .end = rc_least(work->panels, begin + work->side) };
 }
 
-/* The scratch holds a copy of up to RC_STEP_ROWS rows, and then one panel of them, scaled. */
+/* Where a panel's rows in the part end. */
+static int64_t bottom_of(const part *at, int64_t p)
+{
+    return rc_least(at->bottom, (p + 1) * PANEL);
+}
+
+/* A copy of `count` rows from row r on, in the columns [begin, end), which are those of whole panels. */
+static void copy_columns(const rc_cpu_weights *work, int64_t r, int64_t count, int64_t begin, int64_t end,
+                         real *copy)
+{
+    rc_copy_rows(work->states, work->states_memory, r, count, begin,
+                 rc_least(work->states->shape[2], end) - begin, end - begin, copy, work->leading);
+}
+
+/* Add the products of `count` rows from row r on to the sums of a part's panels. The scratch holds the rows
+ * in the columns of the part's rows, in those of its panels, and one panel of them, scaled. */
+static void add_part(const rc_cpu_weights *work, const part *at, int64_t r, int64_t count, real *scratch,
+                     double *sums)
+{
+    const int64_t leading = work->leading;
+    const bool diagonal = at->top == at->begin * PANEL;
+    real *const down = scratch, *const across = diagonal ? down : down + RC_STEP_ROWS * leading;
+    real *const scaled = down + 2 * RC_STEP_ROWS * leading;
+    copy_columns(work, r, count, at->top, bottom_of(at, at->end - 1), down);
+    if (!diagonal)
+        copy_columns(work, r, count, at->begin * PANEL, at->end * PANEL, across);
+    for (int64_t p = at->begin; p < at->end; p++) {
+        scale_rows(across + (p - at->begin) * PANEL, leading, work->row_factors + r, count, scaled);
+        for (int64_t i = at->top; i < bottom_of(at, p); i += RC_TILE_ROWS)
+            rc_multiply_add(sums + panel_begin(p) + i * PANEL, down + i - at->top, 1, leading, scaled, PANEL,
+                            count);
+    }
+}
+
 void rc_weights_task(const void *weights, int64_t task, void *scratch)
 {
     const rc_cpu_weights *const work = weights;
-    const int64_t N = work->states->shape[2], R = rc_view_rows(work->states), leading = work->leading;
-    const int64_t part = task / work->chunks, chunk = task % work->chunks;
-    const int64_t begin = rc_part_begin(work->panels, part, work->parts);
-    const int64_t end = rc_part_begin(work->panels, part + 1, work->parts), width = end * PANEL;
+    const int64_t chunk = task % work->chunks, R = rc_view_rows(work->states);
     const int64_t first = chunk * work->chunk_rows, last = rc_least(R, first + work->chunk_rows);
+    const part at = find_part(work, task / work->chunks);
     double *const sums = work->sums + chunk * work->chunk_sums;
-    real *const copy = scratch, *const scaled = copy + RC_STEP_ROWS * leading;
-
-    memset(sums + panel_begin(begin), 0, sizeof *sums * (size_t)(panel_begin(end) - panel_begin(begin)));
-    for (int64_t r = first; r < last; r += RC_STEP_ROWS) {
-        const int64_t count = rc_least(RC_STEP_ROWS, last - r);
-        rc_copy_rows(work->states, work->states_memory, r, count, rc_least(N, width), width, copy, leading);
-        for (int64_t p = begin; p < end; p++)
-            add_panel(work, copy, work->row_factors + r, count, p, scaled, sums + panel_begin(p));
-    }
+    for (int64_t p = at.begin; p < at.end; p++)
+        memset(sums + panel_begin(p) + at.top * PANEL, 0,
+               sizeof *sums * (size_t)((bottom_of(&at, p) - at.top) * PANEL));
+    for (int64_t r = first; r < last; r += RC_STEP_ROWS)
+        add_part(work, &at, r, rc_least(RC_STEP_ROWS, last - r), scratch, sums);
 }
 
 /* Block q of panel p, rows times columns, from all chunks, and its transpose. On the diagonal, where the sums
