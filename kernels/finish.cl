@@ -23,7 +23,7 @@
 /* ---- Merges ---- */
 
 #if MOMENTS
-/* moments: (blocks, 3, N), of blocks of block_rows rows and a shorter last one
+/* moments: (blocks, 3, N to whole vectors, as sweep leaves them), of blocks of block_rows rows and a shorter last one
  *   -> statistics: (3, N), the mean in two parts and the variance.
  * The mean keeps what its division rounds off: equal fractions stay equal. The variance is Chan, Golub and
  * LeVeque's merge of all blocks at once: around a pivot near the mean, no part of it is the difference of large
@@ -32,18 +32,20 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 merge_moments(global const real *restrict moments, long N, long R, long block_rows, long blocks,
               global real *restrict statistics)
 {
-    const long i = ((long)get_group_id(0) * LANES + get_local_id(0)) * VECTOR, some = N - i;
-    if (some <= 0)
+    const long i = ((long)get_group_id(0) * LANES + get_local_id(0)) * VECTOR;
+    if (i >= N)
         return;
+    const long padded = (N + VECTOR - 1) / VECTOR * VECTOR, column = min(i, N - VECTOR);
+    const int skip = (int)(i - column);
     const long last_rows = R - (blocks - 1) * block_rows;
-    const realv first_shift = load_reals(moments, i, some);
+    const realv first_shift = VLOAD(global, REAL, moments + i);
 
     realv total = (realv)0, total_lost = (realv)0; /* of S - first_shift */
     for (long g = 0; g < blocks; ++g) {
         const real rows = (real)(g + 1 < blocks ? block_rows : last_rows);
-        const realv shift = load_reals(moments, 3 * g * N + i, some);
+        const realv shift = VLOAD(global, REAL, moments + 3 * g * padded + i);
         vector_add(&total, &total_lost, (shift - first_shift) * rows);
-        vector_add(&total, &total_lost, load_reals(moments, (3 * g + 1) * N + i, some));
+        vector_add(&total, &total_lost, VLOAD(global, REAL, moments + (3 * g + 1) * padded + i));
     }
     const real R_high = (real)R, R_low = (real)(R - (long)R_high);
     const realv quotient = total / R_high;
@@ -54,17 +56,17 @@ merge_moments(global const real *restrict moments, long N, long R, long block_ro
     realv rest = (realv)0, rest_lost = (realv)0, spread = (realv)0, spread_lost = (realv)0;
     for (long g = 0; g < blocks; ++g) {
         const real rows = (real)(g + 1 < blocks ? block_rows : last_rows), share = rows / R_high;
-        const realv shift = load_reals(moments, 3 * g * N + i, some);
-        const realv d = (shift - pivot) + load_reals(moments, (3 * g + 1) * N + i, some) / rows;
-        const realv within = load_reals(moments, (3 * g + 2) * N + i, some) / R_high;
+        const realv shift = VLOAD(global, REAL, moments + 3 * g * padded + i);
+        const realv d = (shift - pivot) + VLOAD(global, REAL, moments + (3 * g + 1) * padded + i) / rows;
+        const realv within = VLOAD(global, REAL, moments + (3 * g + 2) * padded + i) / R_high;
         vector_add(&rest, &rest_lost, d * share);
         vector_add(&spread, &spread_lost, fma(d * share, d, within));
     }
     rest -= rest_lost;
     const realv variance = (spread - spread_lost) - rest * rest;
-    store_reals(statistics, i, some, pivot);
-    store_reals(statistics, N + i, some, pivot_lost);
-    store_reals(statistics, 2 * N + i, some, select(variance, (realv)0, variance < (realv)0));
+    store_last(statistics, column, skip, pivot);
+    store_last(statistics, N + column, skip, pivot_lost);
+    store_last(statistics, 2 * N + column, skip, select(variance, (realv)0, variance < (realv)0));
 }
 #endif
 

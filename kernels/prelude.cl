@@ -200,18 +200,19 @@ INLINE void load_block(realv x[VECTOR], global const element *p, long si)
 }
 #endif
 
-/* The `count` reals from index `index` on, and zeros beyond them. */
 #define NUMBER(k) k
+#define COMPONENT_NUMBERS ((integerv)(PASTE(EACH_, VECTOR)(NUMBER, 0)))
+
+/* The `count` reals from index `index` on, and zeros beyond them. */
 INLINE realv load_reals(global const real *memory, long index, long count)
 {
     if (count >= VECTOR)
         return VLOAD(global, REAL, memory + index);
     /* At an edge one after the other: a branch for each would take longest of all to compile. */
-    const integerv numbers = (integerv)(PASTE(EACH_, VECTOR)(NUMBER, 0));
     realv x = (realv)0;
 #pragma unroll 1
     for (int k = 0; k < count; ++k)
-        x = select(x, (realv)memory[index + k], numbers == (integerv)k);
+        x = select(x, (realv)memory[index + k], COMPONENT_NUMBERS == (integerv)k);
     return x;
 }
 
@@ -236,6 +237,21 @@ INLINE void store_reals(global real *memory, long index, long count, realv x)
 #pragma unroll 1
     for (int k = 0; k < count; ++k) {
         memory[index + k] = x.s0;
+        x = x.PASTE(TURNED_, VECTOR);
+    }
+}
+
+/* Store all components but the first `skip` from index `index` on. */
+INLINE void store_last(global real *memory, long index, int skip, realv x)
+{
+    if (skip == 0) {
+        VSTORE(global, REAL, x, memory + index);
+        return;
+    }
+#pragma unroll 1
+    for (int k = 0; k < VECTOR; ++k) {
+        if (k >= skip)
+            memory[index + k] = x.s0;
         x = x.PASTE(TURNED_, VECTOR);
     }
 }

@@ -66,18 +66,14 @@ typedef struct row_set {
     real z_inverse[STEP], eps;
 } row_set;
 
-INLINE realv load_states(global const element *p, long si, long some, const bool tail)
-{
-    return tail ? load_some(p, 0, si, some) : load(p, 0, si);
-}
-
-/* The rows, in the VECTOR neurons from `column` on, of which `some` exist: fewer than VECTOR if `tail`. The arguments
- * `rows` and `tail` are constants wherever this is called: all that belongs to one row stays in registers. */
-INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int rows, const bool tail,
-                 const row_set *set, long column, long some)
+/* The rows, in the VECTOR neurons from `column` on, of which the first `skip` belong to another vector. `rows` is a
+ * constant wherever this is called: all that belongs to one row stays in registers. */
+INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int rows, const row_set *set, long column,
+                 int skip)
 {
     global const element *first = set->first + column * set->si;
     const long st = set->st, si = set->si;
+    const integerv own = COMPONENT_NUMBERS >= skip;
 #if MOMENTS
     const realv shift = sums->shift[v];
     realv total = (realv)0, squares = (realv)0;
@@ -90,26 +86,30 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
 #if ALONG
-        const realv x = rows > 1 ? block[r] : load_states(first, si, some, tail);
+        const realv x = rows > 1 ? block[r] : load(first, 0, si);
 #else
         if (rows > 1)
             AHEAD(first + (r + STEP) * st);
-        const realv x = load_states(first + r * st, si, some, tail);
+        const realv x = load(first, r * st, si);
 #endif
 #if MOMENTS
         const realv d = x - shift;
         total += d;
         squares = fma(d, d, squares);
 #endif
+#if ROWS_WANTED
+        const realv mine = AS_REAL(AS_INTEGER(x) & own);
+#endif
 #if SUMS
-        z[r] += x;
+        z[r] += mine;
 #endif
 #if ENTROPY == 1
-        a[r] = fma(x, rows == 1 ? logarithm(x, sums->exponent) : logarithm_of_normal(x, sums->exponent), a[r]);
-        sums->least = x < sums->least ? x : sums->least;
+        const realv log_x = rows == 1 ? logarithm(mine, sums->exponent) : logarithm_of_normal(mine, sums->exponent);
+        a[r] = fma(mine, log_x, a[r]);
+        sums->least = mine < sums->least ? mine : sums->least;
 #elif ENTROPY == 2
-        const realv p = x * set->z_inverse[r];
-        a[r] += select(p * logarithm(p + set->eps, 0), (realv)NAN, x < (realv)0);
+        const realv p = mine * set->z_inverse[r];
+        a[r] += select(p * logarithm(p + set->eps, 0), (realv)NAN, mine < (realv)0);
 #if GRADIENT
         z[r] += p * p / (p + set->eps);
 #endif
@@ -129,60 +129,51 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
         for (int r = 0; r < rows; ++r) {
 #if ALONG
             /* Whichever way they are taken: here the steps of a neuron. */
-            const realv d = rows > 1 ? load_neighbours(first + r * si) - load_neighbours(later + r * si)
-                                     : load_states(first, si, some, tail) - load_states(later, si, some, tail);
-#else
-            const realv d = load_states(first + r * st, si, some, tail) - load_states(later + r * st, si, some, tail);
+            if (rows > 1) {
+                const realv d = load_neighbours(first + r * si) - load_neighbours(later + r * si);
+                squared = r < skip ? squared : fma(d, d, squared);
+                continue;
+            }
 #endif
+            const realv d = load(first, r * st, si) - load(later, r * st, si);
             squared = fma(d, d, squared);
         }
+        if (!ALONG || rows == 1)
+            squared = AS_REAL(AS_INTEGER(squared) & own);
         vector_add(&sums->lag[l], &sums->lag_lost[l], squared);
     }
 #endif
 }
 
-/* Leave a lane's part of the sums over row r of the step in local memory, or add it to what is there. A negative
- * state makes the value NaN, through whichever row. */
-INLINE void leave(local real *scratch, int r, realv z, realv a, realv least, bool more)
+/* Leave a lane's part of the sums over row r of the step in local memory. A negative state makes the value NaN,
+ * through whichever row. */
+INLINE void leave(local real *scratch, int r, realv z, realv a, realv least)
 {
-    local real *at = scratch + r * (LANES + 1) + get_local_id(0), *at_a = at + STEP * (LANES + 1);
-    *at = (more ? *at : 0) + components_sum(z);
-    *at_a = (more ? *at_a : 0) + (any(least < (realv)0) ? (real)NAN : components_sum(a));
+    local real *at = scratch + r * (LANES + 1) + get_local_id(0);
+    at[0] = components_sum(z);
+    at[STEP * (LANES + 1)] = components_sum(select(a, (realv)NAN, least < (realv)0));
 }
 
-/* The rows, in all vectors of neurons of the lane that are whole. */
-INLINE void take_whole(lane_sums *sums, const int rows, const row_set *set, long column, int whole,
-                       local real *scratch)
+/* Where vector v of a lane that has one for the neurons from `column` on lies: it ends where the neurons do. */
+INLINE long vector_column(long column, long N) { return min(column, N - VECTOR); }
+
+/* The rows, in the lane's vectors of neurons. */
+INLINE void take_all(lane_sums *sums, const int rows, const row_set *set, long column, int vectors, long N,
+                     local real *scratch)
 {
     realv z[STEP], a[STEP];
 #pragma unroll
     for (int r = 0; r < rows; ++r)
         z[r] = a[r] = (realv)0;
-    for (int v = 0; v < whole; ++v)
-        take(sums, z, a, v, rows, false, set, column + v * (LANES * VECTOR), VECTOR);
+    for (int v = 0; v < vectors; ++v, column += LANES * VECTOR) {
+        const long first = vector_column(column, N);
+        take(sums, z, a, v, rows, set, first, (int)(column - first));
+    }
 #if ROWS_WANTED
 #pragma unroll
     for (int r = 0; r < rows; ++r)
-        leave(scratch, r, z[r], a[r], sums->least, false);
+        leave(scratch, r, z[r], a[r], sums->least);
 #endif
-}
-
-/* The rows, in the lane's last vector of neurons, of which only `some` exist. */
-INLINE void take_tail(lane_sums *sums, int rows, const row_set *set, long column, int v, long some,
-                      local real *scratch)
-{
-    row_set one = *set;
-    for (int r = 0; r < rows; ++r) {
-        realv z = (realv)0, a = (realv)0;
-#if ENTROPY == 2
-        one.z_inverse[0] = set->z_inverse[r];
-#endif
-        take(sums, &z, &a, v, 1, true, &one, column, some);
-        one.first += set->st;
-#if ROWS_WANTED
-        leave(scratch, r, z, a, sums->least, true);
-#endif
-    }
 }
 
 /* The group's sums over the step's rows. */
@@ -211,20 +202,20 @@ INLINE int rows_alike(long t, long most, long T, global const long *taus, bool t
 }
 
 /* The exponent of the mean magnitude of the shifts; 0 where there is none. */
-INLINE int typical_exponent(const realv *shift, local real *scratch)
+INLINE int typical_exponent(const realv *shift, int vectors, local real *scratch)
 {
     sum magnitudes = (sum)(0);
-    for (int v = 0; v < VECTORS; ++v)
+    for (int v = 0; v < vectors; ++v)
         magnitudes = sum_add(magnitudes, components_sum(fabs(shift[v]) / (real)TILE));
     const real mean = sum_value(group_sum(magnitudes, scratch));
     return mean > 0 && isfinite(mean) ? ilogb(mean) : 0;
 }
 
-/* moments: (blocks, 3, N); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles).
- * R is all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for
- * ENTROPY 2. */
+/* moments: (blocks, 3, N to whole vectors), of which a last vector holds the last VECTOR neurons; row_sums:
+ * (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is all rows of the array, of which
+ * this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR is at most N, or 2. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
+sweep(global const element *restrict states, long offset, long sb, long st, long neuron_stride, long T, long N, long R,
       long block_rows, long blocks, long first_block, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
       global int *restrict exponents, global real *restrict lag_sums)
@@ -234,7 +225,10 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     const long tiles = (N + TILE - 1) / TILE;
     const long block = first_block + get_group_id(0) / tiles, tile = get_group_id(0) % tiles;
     const long first_row = block * block_rows, rows = min(block_rows, R - first_row);
-    const long first_column = tile * TILE;
+    const long first_column = tile * TILE + lane * VECTOR;
+    const long si = N == 1 ? 0 : neuron_stride; /* a lone neuron stands for its neighbour, too */
+    const int vectors =
+        (int)max(min((N - first_column + (LANES * VECTOR - 1)) / (LANES * VECTOR), (long)VECTORS), 0L);
     global real *tile_rows = row_sums + tile * 2 * R;
 
     lane_sums sums;
@@ -244,17 +238,16 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     const long begin_0 = row_begin(first_row, T, offset, sb, st);
     const long begin_1 = row_begin(first_row + rows / 2, T, offset, sb, st);
     const long begin_2 = row_begin(first_row + rows - 1, T, offset, sb, st);
-    for (int v = 0; v < VECTORS; ++v) {
-        const long column = first_column + (v * LANES + lane) * VECTOR, some = N - column;
-        sums.shift[v] = median(load_some(states, begin_0 + column * si, si, some),
-                               load_some(states, begin_1 + column * si, si, some),
-                               load_some(states, begin_2 + column * si, si, some));
+    for (int v = 0; v < vectors; ++v) {
+        const long at = vector_column(first_column + v * (LANES * VECTOR), N) * si;
+        sums.shift[v] = median(load(states, begin_0 + at, si), load(states, begin_1 + at, si),
+                               load(states, begin_2 + at, si));
         sums.total[v] = sums.total_lost[v] = sums.squares[v] = sums.squares_lost[v] = (realv)0;
     }
 #endif
 #if SUMS
 #if ENTROPY
-    sums.exponent = typical_exponent(sums.shift, scratch);
+    sums.exponent = typical_exponent(sums.shift, vectors, scratch);
 #endif
     if (lane == 0)
         exponents[block * tiles + tile] = sums.exponent;
@@ -265,10 +258,6 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     }
 #endif
 
-    const long column = first_column + lane * VECTOR;
-    const int whole = (int)max(min((N - column + (LANES - 1) * VECTOR) / (LANES * VECTOR), (long)VECTORS), 0L);
-    const long tail_column = column + whole * (LANES * VECTOR);
-    const bool tail = whole < VECTORS && tail_column < N;
     /* Not where subnormal numbers are more than rounding. */
     const bool together = (sums.exponent > -80) & (!ALONG | (st == 1));
     for (long row = first_row; row < first_row + rows;) {
@@ -284,27 +273,23 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
             set.z_inverse[r] = 1 / (row_z[row + r] + eps);
 #endif
         if (count == STEP)
-            take_whole(&sums, STEP, &set, column, whole, scratch);
+            take_all(&sums, STEP, &set, first_column, vectors, N, scratch);
         else
-            take_whole(&sums, 1, &set, column, whole, scratch);
-        if (tail)
-            take_tail(&sums, count, &set, tail_column, whole, N - tail_column, scratch);
+            take_all(&sums, 1, &set, first_column, vectors, N, scratch);
 #if ROWS_WANTED
         give_rows(scratch, count, row, tile_rows, R);
 #endif
         row += count;
     }
 #if MOMENTS
-    for (int v = 0; v < VECTORS; ++v) {
-        const long column = first_column + (v * LANES + lane) * VECTOR;
+    for (int v = 0; v < vectors; ++v) {
         const realv total = sums.total[v] - sums.total_lost[v], delta = total / (real)rows;
         const realv spread = sums.squares[v] - sums.squares_lost[v] - (real)rows * delta * delta;
-        const long at = block * 3 * N + column, some = N - column;
-        if (some <= 0)
-            continue;
-        store_reals(moments, at, some, sums.shift[v]);
-        store_reals(moments, at + N, some, total);
-        store_reals(moments, at + 2 * N, some, select(spread, (realv)0, spread < (realv)0)); /* keeps a NaN */
+        const long padded = (N + VECTOR - 1) / VECTOR * VECTOR;
+        global real *at = moments + block * 3 * padded + first_column + v * (LANES * VECTOR);
+        VSTORE(global, REAL, sums.shift[v], at);
+        VSTORE(global, REAL, total, at + padded);
+        VSTORE(global, REAL, select(spread, (realv)0, spread < (realv)0), at + 2 * padded); /* keeps a NaN */
     }
 #endif
 #if LAGS

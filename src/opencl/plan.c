@@ -114,7 +114,7 @@ static void shrink(int32_t *count, int64_t each, int64_t N)
  * neurons. */
 static void fit_width(rc_tuning *tuning, int64_t N)
 {
-    while (tuning->sweep_vector > 2 && tuning->sweep_vector > N + 1)
+    while (tuning->sweep_vector > 2 && tuning->sweep_vector > N)
         tuning->sweep_vector /= 2;
     shrink(&tuning->sweep_vectors, (int64_t)tuning->sweep_lanes * tuning->sweep_vector, N);
     shrink(&tuning->sweep_lanes, (int64_t)tuning->sweep_vectors * tuning->sweep_vector, N);

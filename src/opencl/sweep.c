@@ -43,7 +43,7 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
              "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
              "-DVECTORS=%d "
              "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d -DFETCH=%d",
-             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view), rc_is_along(view),
+             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view) && N > 1, rc_is_along(view),
              t->sweep_lanes, t->sweep_vector, t->sweep_vectors,
              rc_is_along(view) ? t->sweep_vector : t->sweep_step, wants->moments, wants->sums, wants->entropy,
              wants->lags, wants->entropy == 2 && rc_wants_gradients(spec),
@@ -61,6 +61,13 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(b->taus), ARGUMENT(b->row_z),
                          rc_cl_real_argument(plan, &epsilon), ARGUMENT(moments), ARGUMENT(b->row_sums),
                          ARGUMENT(b->exponents), ARGUMENT(b->sums));
+}
+
+/* Reals that the blocks' moments take: whole vectors of neurons. */
+static int64_t moments_count(const rc_cl_builder *b, const rc_view *view, int64_t block_rows)
+{
+    const int64_t vector = b->plan->tuning.sweep_vector;
+    return rc_ceil_div(rc_view_rows(view), block_rows) * 3 * rc_ceil_div(view->shape[2], vector) * vector;
 }
 
 static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t block_rows, cl_mem moments)
@@ -104,7 +111,7 @@ static ratecl_status add_states(rc_cl_builder *b)
     if (!wants.moments && !entropy && !wants.lags)
         return RATECL_OK;
     cl_mem moments;
-    RC_TRY(rc_cl_scratch_reals(b, wants.moments ? b->at.blocks * 3 * view->shape[2] : 1, &moments));
+    RC_TRY(rc_cl_scratch_reals(b, wants.moments ? moments_count(b, view, b->at.block_rows) : 1, &moments));
     RC_TRY(rc_cl_scratch_reals(b, entropy ? b->at.sweep_tiles * 2 * rc_view_rows(view) : 1, &b->row_sums));
     RC_TRY(rc_cl_scratch_reals(b, entropy ? rc_view_rows(view) : 1, &b->row_z));
     RC_TRY(rc_cl_scratch(b, entropy ? b->at.blocks * b->at.sweep_tiles : 1, sizeof(cl_int), NULL,
@@ -137,10 +144,10 @@ static ratecl_status add_reference(rc_cl_builder *b)
     if (!b->spec->uses[RC_REFERENCE])
         return RATECL_OK;
     const rc_view *view = &b->spec->inputs[RC_REFERENCE];
-    const int64_t R = rc_view_rows(view), rows = rc_cl_block_rows(b->plan, view);
+    const int64_t rows = rc_cl_block_rows(b->plan, view);
     const sweep_wants wants = { .moments = true };
     cl_mem moments;
-    RC_TRY(rc_cl_scratch_reals(b, rc_ceil_div(R, rows) * 3 * view->shape[2], &moments));
+    RC_TRY(rc_cl_scratch_reals(b, moments_count(b, view, rows), &moments));
     RC_TRY(add_sweep(b, RC_REFERENCE, &wants, 0, rows, moments));
     return add_merge_moments(b, RC_REFERENCE, rows, moments);
 }
