@@ -170,7 +170,8 @@ typedef double store_f64_element;
 typedef void store_function(void *memory, const int64_t *offset, int64_t rows, int64_t n, int64_t stride,
                             bool across, bool accumulate, const real *piece, int64_t leading);
 
-/* Elements are written in the order in which they lie closest. */
+/* Elements are written in the order in which they lie closest; by squares while what the next piece writes is
+ * fetched. */
 #define DEFINE_STORE(name)                                                                                   \
     static void name##_square(name##_element *element, int64_t stride, bool accumulate, const real *piece,   \
                               int64_t leading)                                                               \
@@ -182,6 +183,7 @@ typedef void store_function(void *memory, const int64_t *offset, int64_t rows, i
         _Pragma("GCC unroll 16") for (int i = 0; i < RC_LANES; i++)                                          \
         {                                                                                                    \
             name##_element *const to = element + i * stride;                                                 \
+            rc_fetch_to_write(to, RC_PIECE_ROWS *(int64_t)sizeof(*to));                                      \
             real run[RC_LANES];                                                                              \
             rc_store(run, square[i]);                                                                        \
             for (int k = 0; k < RC_LANES; k++)                                                               \

@@ -173,4 +173,9 @@ RC_INLINE void rc_fetch(const void *x, int64_t bytes)
     __builtin_prefetch((const char *)x + bytes, 0, 2);
 }
 
+RC_INLINE void rc_fetch_to_write(const void *x, int64_t bytes)
+{
+    __builtin_prefetch((const char *)x + bytes, 1, 2);
+}
+
 #endif
