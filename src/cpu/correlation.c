@@ -77,27 +77,36 @@ RC_INLINE void meet_tile(const real *rows, const real *columns, int64_t leading,
     }
 }
 
+/* The rows [top, bottom) of panel p, of whose tiles the last are below the diagonal in their first column of
+ * vectors. */
+static void meet_panel(const rc_cpu_correlation *work, const real *copy, int64_t steps, int64_t p,
+                       int64_t top, int64_t bottom, double sums[LANES])
+{
+    const int64_t column = p * PANEL, leading = work->leading;
+    const bool narrow = column + LANES >= work->states->shape[2];
+    const real *const columns = copy + column;
+    const rc_vector *weights = rc_vectors(folded_panel(work, p) + top * PANEL);
+    for (int64_t i = top; i < bottom; i += TILE_ROWS, weights += 2 * TILE_ROWS) {
+        if (narrow)
+            meet_tile(copy + i, columns, leading, steps, weights, sums, 0, 1);
+        else if (i >= column + LANES)
+            meet_tile(copy + i, columns, leading, steps, weights, sums, 1, 2);
+        else
+            meet_tile(copy + i, columns, leading, steps, weights, sums, 0, 2);
+    }
+}
+
 /* sum_ij U_ij C_ij over the panels [begin, end), where C is the product of `steps` rows of `copy` with
- * themselves. Of a panel's tiles the last are below the diagonal in their first column of vectors. */
+ * themselves; a few columns of them, which stay in cache, meet one panel after another. */
 static double meet_batch(const rc_cpu_correlation *work, const real *copy, int64_t steps, int64_t begin,
                          int64_t end)
 {
-    const int64_t N = work->states->shape[2], leading = work->leading;
+    enum { HEIGHT = 256 };
+    const int64_t N = work->states->shape[2];
     double sums[LANES] = { 0 };
-    for (int64_t p = begin; p < end; p++) {
-        const int64_t column = p * PANEL;
-        const bool narrow = column + LANES >= N;
-        const real *const columns = copy + column;
-        const rc_vector *weights = rc_vectors(folded_panel(work, p));
-        for (int64_t i = 0; i < rc_least(N, column + PANEL); i += TILE_ROWS, weights += 2 * TILE_ROWS) {
-            if (narrow)
-                meet_tile(copy + i, columns, leading, steps, weights, sums, 0, 1);
-            else if (i >= column + LANES)
-                meet_tile(copy + i, columns, leading, steps, weights, sums, 1, 2);
-            else
-                meet_tile(copy + i, columns, leading, steps, weights, sums, 0, 2);
-        }
-    }
+    for (int64_t top = 0; top < rc_least(N, end * PANEL); top += HEIGHT)
+        for (int64_t p = rc_most(begin, top / PANEL); p < end; p++)
+            meet_panel(work, copy, steps, p, top, rc_least(rc_least(N, (p + 1) * PANEL), top + HEIGHT), sums);
     return rc_sum_lanes(sums);
 }
 
