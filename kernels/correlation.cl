@@ -52,55 +52,92 @@
 #define PARTS (PARTS_ACROSS * (TILE / DOWN))
 /* Where column c of staged step k lies. */
 #define STAGED(k, c) (((c) / PANEL * DEPTH + (k)) * PANEL + (c) % PANEL)
+/* And the step and the column that lie at `at`. */
+#define STAGED_ROW(at) ((at) / PANEL % DEPTH)
+#define STAGED_COLUMN(at) ((at) / (DEPTH * PANEL) * PANEL + (at) % PANEL)
 /* From one staged row to the next, where rows lie as such: odd, for local memory's banks, and whole vectors where it is
  * a cache. */
 #define LINE (LANES == 1 ? DEPTH : DEPTH + 1)
+/* The part at row m and column n of parts, and a part's first row and column. Neighbouring lanes are neighbours across;
+ * a lone lane goes down, so that one panel stays in the first cache. */
+#if LANES == 1
+#define PARTS_DOWN (TILE / DOWN)
+#define PART(m, n) ((n) * PARTS_DOWN + (m))
+#define PART_ROW(part) ((part) % PARTS_DOWN * DOWN)
+#define PART_COLUMN(part) ((part) / PARTS_DOWN * WIDTH)
+#else
+#define PART(m, n) ((m) * PARTS_ACROSS + (n))
+#define PART_ROW(part) ((part) / PARTS_ACROSS * DOWN)
+#define PART_COLUMN(part) ((part) % PARTS_ACROSS * WIDTH)
+#endif
+/* Columns that are staged at once beside all rows, and their parts: a lone lane's are new in the first cache. */
+#define STRIP (LANES == 1 ? PANEL : TILE)
+#define STRIP_PARTS (STRIP / WIDTH * (TILE / DOWN))
 /* One part for each lane stays in its registers from one stage to the next. */
 #define ONE_PART (PARTS <= LANES)
+/* Where U[i,j] lies: panels as they are staged. */
+#define FOLDED(i, j) (((j) / PANEL * padded + (i)) * PANEL + (j) % PANEL)
 
 #if GRADIENT < 2
-/* Row i of U (padded, padded) from W (1, N, N) of any layout, one group for each. */
+/* VECTOR rows of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they lie. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
      global real *restrict U)
 {
-    const long i = get_group_id(0);
-    for (long j = get_local_id(0); j < padded; j += LANES) {
-        real folded = 0;
-        if (i < N && j < N && i <= (GRADIENT ? N : j)) {
-            folded = LOAD_ONE(weights + offset + i * si + j * sj);
-            if (GRADIENT || i < j)
-                folded += LOAD_ONE(weights + offset + j * si + i * sj);
+    const long i0 = (long)get_group_id(0) * VECTOR;
+    for (long j0 = get_local_id(0) * VECTOR; j0 < padded; j0 += LANES * VECTOR) {
+        for (long j = j0; j < j0 + VECTOR; ++j) {
+            AHEAD(weights + offset + (j + LANES * VECTOR) * si + i0 * sj);
+            for (long i = i0; i < i0 + VECTOR; ++i) {
+                const bool below = i < N && j < N && (GRADIENT != 0 || i < j);
+                U[FOLDED(i, j)] = below ? LOAD_ONE(weights + offset + j * si + i * sj) : (real)0;
+            }
         }
-        U[i * padded + j] = folded;
+        for (long i = i0; i < min(i0 + VECTOR, N); ++i)
+            for (long j = GRADIENT ? j0 : max(i, j0); j < min(j0 + VECTOR, N); ++j)
+                U[FOLDED(i, j)] += LOAD_ONE(weights + offset + i * si + j * sj);
     }
 }
 #endif
 
-/* Stage the columns [first, first + TILE) of `depth` rows that begin at `begin`, `step` apart; zeros past N. */
-INLINE void stage(local real *staged, global const element *states, long begin, long step, long si,
-                         long first, long N, int depth)
+/* How many of `width` columns from `first` on are staged: whole panels, up to the one that ends with zeros past N. */
+INLINE int staged_columns(long first, int width, long N)
 {
-    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
-        const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
+    return (int)min((long)width, max(0L, N - first + PANEL - 1) / PANEL * PANEL);
+}
+
+/* Stage the columns [first, first + width) of `depth` rows that begin at `begin`, `step` apart. */
+INLINE void stage(local real *staged, global const element *states, long begin, long step, long si,
+                  long first, int width, long N, int depth)
+{
+    const int end = DEPTH * staged_columns(first, width, N);
+    for (int k = get_local_id(0) * VECTOR; k < end; k += LANES * VECTOR) {
+        const int d = STAGED_ROW(k), c = STAGED_COLUMN(k);
         const long column = first + c, index = begin + d * step + column * si;
         realv x = (realv)0;
         if (d < depth && column + VECTOR <= N)
             x = load(states, index, si);
         else if (d < depth && column < N)
             x = load_some(states, index, si, N - column);
-        VSTORE(local, REAL, x, staged + STAGED(d, c));
+        VSTORE(local, REAL, x, staged + k);
     }
 }
 
+/* Fetch a part's share of what is staged as above. */
+INLINE void fetch(int part, global const element *states, long begin, long step, long si, long first)
+{
+#if FETCH
+    for (int k = part; k < DEPTH * (TILE / VECTOR); k += PARTS)
+        AHEAD(states + begin + k / (TILE / VECTOR) * step + (first + k % (TILE / VECTOR) * VECTOR) * si);
+#endif
+}
+
 /* products[m][n] += sum_k left[k, m] right[k, n0 + n] over the staged steps [start, end); left's element k, m lies
- * at k * step + m * row. Meanwhile what lies at ahead + k * ahead_bytes is fetched. */
+ * at k * step + m * row. */
 INLINE void multiply(realv products[DOWN][ACROSS], local const real *left, const int step, const int row,
-                     local const real *right, int n0, int start, int end, global const char *ahead,
-                     long ahead_bytes)
+                     local const real *right, int n0, int start, int end)
 {
     for (int k = start; k < end; ++k) {
-        AHEAD(ahead + k * ahead_bytes);
         realv b[ACROSS];
 #pragma unroll
         for (int n = 0; n < ACROSS; ++n)
@@ -124,8 +161,8 @@ INLINE void clear(realv products[DOWN][ACROSS])
             products[m][n] = (realv)0;
 }
 
-/* The sum of products[m][n] with the weights at u + m * padded + n * VECTOR, in short chains. */
-INLINE realv meet(realv products[DOWN][ACROSS], global const real *u, long padded)
+/* The sum of products[m][n] with the weights at u + m * PANEL + n * VECTOR, in short chains. */
+INLINE realv meet(realv products[DOWN][ACROSS], global const real *u)
 {
     realv met[ACROSS], all = (realv)0;
 #pragma unroll
@@ -133,7 +170,7 @@ INLINE realv meet(realv products[DOWN][ACROSS], global const real *u, long padde
         met[n] = (realv)0;
 #pragma unroll
         for (int m = 0; m < DOWN; ++m)
-            met[n] = fma(products[m][n], VLOAD(global, REAL, u + m * padded + n * VECTOR), met[n]);
+            met[n] = fma(products[m][n], VLOAD(global, REAL, u + m * PANEL + n * VECTOR), met[n]);
         all += met[n];
     }
     return all;
@@ -150,13 +187,6 @@ INLINE void find_tile(long pair, long tiles, long *i, long *j)
     *j = *i + pair;
 }
 
-/* Which column of the tiles i and j a part fetches for the next stage. */
-INLINE long ahead_column(int part, long i, long j)
-{
-    const int vectors = TILE / VECTOR, vector = part % (2 * vectors);
-    return vector < vectors ? i * TILE + vector * VECTOR : j * TILE + (vector - vectors) * VECTOR;
-}
-
 #if GRADIENT == 0
 /* sums: (units, pairs), a unit being chunk_steps steps of a batch, of which there are `chunks`. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
@@ -164,7 +194,7 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
           long chunk_steps, long chunks, long first_unit, long padded, global const real *restrict U,
           global real *restrict sums)
 {
-    local real left[DEPTH * TILE], right[DEPTH * TILE], scratch[2 * LANES];
+    local real left[DEPTH * TILE], right[DEPTH * STRIP], scratch[2 * LANES];
     const int lane = get_local_id(0);
     const long tiles = padded / TILE, pairs = tiles * (tiles + 1) / 2;
     const long unit = first_unit + get_group_id(0) / pairs, pair = get_group_id(0) % pairs;
@@ -176,27 +206,29 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
     for (long t = t0; t < t1; t += DEPTH) {
         const int depth = (int)min((long)DEPTH, t1 - t);
         const long begin = offset + unit / chunks * sb + t * st;
-        if (i != j)
-            stage(left, states, begin, st, si, i * TILE, N, depth);
-        stage(right, states, begin, st, si, j * TILE, N, depth);
-        BARRIER();
-        local const real *rows = i == j ? right : left;
-        for (int part = lane; part < PARTS; part += LANES) {
-            const int m0 = part / PARTS_ACROSS * DOWN, n0 = part % PARTS_ACROSS * WIDTH;
-            if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
-                continue; /* below the diagonal, or past the last neuron */
-            global const real *u = U + (i * TILE + m0) * padded + j * TILE + n0;
-            global const char *ahead =
-                (global const char *)(states + begin + DEPTH * st + ahead_column(part, i, j) * si);
-            for (int start = 0; start < depth; start += RUN) {
-                realv products[DOWN][ACROSS];
-                clear(products);
-                multiply(products, rows + STAGED(0, m0), PANEL, 1, right, n0, start, min(start + RUN, depth), ahead,
-                         st * sizeof(element));
-                vector_add(&met, &met_lost, meet(products, u, padded));
+        stage(left, states, begin, st, si, i * TILE, TILE, N, depth);
+        for (int n = 0; n < TILE; n += STRIP) {
+            if (i != j)
+                stage(right, states, begin, st, si, j * TILE + n, STRIP, N, depth);
+            BARRIER();
+            local const real *columns = i == j ? left + STAGED(0, n) : right;
+            for (int k = lane; k < STRIP_PARTS; k += LANES) {
+                const int part = n / WIDTH * (TILE / DOWN) + k, m0 = PART_ROW(part), n0 = PART_COLUMN(part);
+                if (i != j)
+                    fetch(part, states, begin + DEPTH * st, st, si, i * TILE);
+                fetch(part, states, begin + DEPTH * st, st, si, j * TILE);
+                if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
+                    continue; /* below the diagonal, or past the last neuron */
+                global const real *u = U + FOLDED(i * TILE + m0, j * TILE + n0);
+                for (int start = 0; start < depth; start += RUN) {
+                    realv products[DOWN][ACROSS];
+                    clear(products);
+                    multiply(products, left + STAGED(0, m0), PANEL, 1, columns, n0 - n, start, min(start + RUN, depth));
+                    vector_add(&met, &met_lost, meet(products, u));
+                }
             }
+            BARRIER();
         }
-        BARRIER();
     }
     const sum all = group_sum((sum)(components_sum(met), -components_sum(met_lost)), scratch);
     if (lane == 0)
@@ -222,57 +254,41 @@ INLINE void stage_rows(local real *staged, global const element *states, local c
     }
 }
 
-/* Stage U[first .. first + DEPTH, column .. column + TILE). */
-INLINE void stage_weights(local real *staged, global const real *U, long padded, long first, long column)
+/* Fetch a part's share of what is staged as above. */
+INLINE void fetch_rows(int part, global const element *states, local const long *begin, long si, long first)
 {
-    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
-        const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
-        VSTORE(local, REAL, VLOAD(global, REAL, U + (first + d) * padded + column + c), staged + STAGED(d, c));
+#if FETCH
+    for (int k = part; k < TILE * (DEPTH / VECTOR); k += PARTS)
+        if (begin[k / (DEPTH / VECTOR)] != LONG_MIN)
+            AHEAD(states + begin[k / (DEPTH / VECTOR)] + (first + k % (DEPTH / VECTOR) * VECTOR) * si);
+#endif
+}
+
+/* Stage U[first .. first + depth, column .. column + STRIP), panel by panel, as it lies. */
+INLINE void stage_weights(local real *staged, global const real *U, long padded, long first, long column, int depth)
+{
+    for (int k = get_local_id(0) * VECTOR; k < DEPTH * STRIP; k += LANES * VECTOR) {
+        const int d = STAGED_ROW(k);
+        if (d < depth)
+            VSTORE(local, REAL, VLOAD(global, REAL, U + FOLDED(first + d, column + STAGED_COLUMN(k))), staged + k);
     }
 }
 
-/* A lone lane leaves the components of a sum apart: local memory is its cache. */
-#if LANES == 1
-#define SUMMANDS VECTOR
-INLINE void add_part(local real *at, realv x) { VSTORE(local, REAL, VLOAD(local, REAL, at) + x, at); }
-INLINE real part_sum(local const real *at) { return components_sum(VLOAD(local, REAL, at)); }
+/* A part's sums stay in registers, or lie in local memory. */
+#if ONE_PART
+#define TOTAL(part, m, n) totals[m][n]
+#define EACH_TOTAL _Pragma("unroll")
 #else
-#define SUMMANDS 1
-INLINE void add_part(local real *at, realv x) { *at += components_sum(x); }
-INLINE real part_sum(local const real *at) { return *at; }
+#define TOTAL(part, m, n) totals[((part)*DOWN + (m)) * ACROSS + (n)]
+#define EACH_TOTAL _Pragma("unroll 1")
 #endif
 
 /* Some neurons of a row, which may not exist. */
 INLINE realv load_row(global const element *states, long begin, long index, long si, long some)
 {
-    return begin == LONG_MIN || some <= 0 ? (realv)0 : load_some(states, index, si, some);
-}
-
-/* Add to the product's rows from `row` on, of which `rows` exist, in the columns from `column` on. */
-INLINE void add_products(global real *product, long row, long rows, long column, long N, bool fresh,
-                         realv products[DOWN][ACROSS])
-{
-    global real *to = product + row * N + column;
-    if (rows >= DOWN && column + WIDTH <= N) {
-#pragma unroll
-        for (int m = 0; m < DOWN; ++m)
-#pragma unroll
-            for (int n = 0; n < ACROSS; ++n)
-                if (!fresh)
-                    products[m][n] += VLOAD(global, REAL, to + m * N + n * VECTOR);
-#pragma unroll
-        for (int m = 0; m < DOWN; ++m)
-#pragma unroll
-            for (int n = 0; n < ACROSS; ++n)
-                VSTORE(global, REAL, products[m][n], to + m * N + n * VECTOR);
-        return;
-    }
-    for (int m = 0; m < min((long)DOWN, rows); ++m)
-        for (int n = 0; n < ACROSS; ++n) {
-            const long at = m * N + n * VECTOR, some = N - column - n * VECTOR;
-            if (some > 0)
-                store_reals(to, at, some, fresh ? products[m][n] : products[m][n] + load_reals(to, at, some));
-        }
+    if (begin == LONG_MIN || some <= 0)
+        return (realv)0;
+    return some >= VECTOR ? load(states, begin + index * si, si) : load_some(states, begin + index * si, si, some);
 }
 
 /* sums: (tiles, R), a unit being a tile of rows; product: (R, N), with GRADIENT. */
@@ -281,8 +297,13 @@ correlate_step(global const element *restrict states, long offset, long sb, long
                long first_unit, long padded, global const real *restrict U, global real *restrict sums,
                global real *restrict product)
 {
-    local real left[TILE * LINE], right[DEPTH * TILE], parts[TILE * PARTS_ACROSS * SUMMANDS];
+    local real left[TILE * LINE], right[DEPTH * STRIP], parts[TILE * PARTS_ACROSS];
     local long begin[TILE];
+#if ONE_PART
+    realv totals[DOWN][ACROSS];
+#else
+    local realv totals[PARTS * DOWN * ACROSS];
+#endif
     const int lane = get_local_id(0);
     const long tiles = padded / TILE;
     const long first_row = (first_unit + get_group_id(0) / tiles) * TILE, j = get_group_id(0) % tiles;
@@ -291,93 +312,82 @@ correlate_step(global const element *restrict states, long offset, long sb, long
         const long row = first_row + c;
         begin[c] = row < R ? row_begin(row, T, offset, sb, st) : LONG_MIN;
     }
-    for (int k = lane; k < TILE * PARTS_ACROSS * SUMMANDS; k += LANES)
-        parts[k] = 0;
+    for (int part = lane; part < PARTS; part += LANES)
+        for (int m = 0; m < DOWN; ++m)
+            for (int n = 0; n < ACROSS; ++n)
+                TOTAL(part, m, n) = (realv)0;
     BARRIER();
 
-#if GRADIENT
-    realv sums_of_products[DOWN][ACROSS];
-    const long end = N;
-#else
-    const long end = min((j + 1) * TILE, N);
-#endif
+    const long end = GRADIENT ? N : min((j + 1) * TILE, N);
     for (long i = 0; i < end; i += DEPTH) {
         const int depth = (int)min((long)DEPTH, end - i);
         stage_rows(left, states, begin, si, i, depth);
-        stage_weights(right, U, padded, i, j * TILE);
-        BARRIER();
-        for (int part = lane; part < PARTS; part += LANES) {
-            const int m0 = part / PARTS_ACROSS * DOWN, n0 = part % PARTS_ACROSS * WIDTH;
-            const long column = j * TILE + n0;
-            if (column >= N)
-                continue;
-            const int line = part - TILE / VECTOR; /* of the weights, or of the rows */
-            global const char *ahead =
-                line < 0 ? (global const char *)(U + (i + DEPTH) * padded + j * TILE + part * VECTOR)
-                         : (global const char *)(states + begin[0] + line / (DEPTH / VECTOR) * DEPTH * st +
-                                                 (i + DEPTH + line % (DEPTH / VECTOR) * VECTOR) * si);
-            const long ahead_bytes = line < 0 ? padded * sizeof(real) : st * sizeof(element);
-#if GRADIENT
-            if (!ONE_PART || i == 0)
-                clear(sums_of_products);
-#endif
-            for (int start = 0; start < depth; start += RUN) {
-                realv products[DOWN][ACROSS];
-                clear(products);
-                multiply(products, left + m0 * LINE, 1, LINE, right, n0, start, min(start + RUN, depth), ahead,
-                         ahead_bytes);
-                const bool whole = column + WIDTH <= N && begin[m0 + DOWN - 1] != LONG_MIN;
+        for (int n = 0; n < TILE; n += STRIP) {
+            stage_weights(right, U, padded, i, j * TILE + n, depth);
+            BARRIER();
+            for (int k = lane; k < STRIP_PARTS; k += LANES) {
+                const int part = n / WIDTH * (TILE / DOWN) + k, m0 = PART_ROW(part), n0 = PART_COLUMN(part);
+                fetch_rows(part, states, begin, si, i + DEPTH);
+                if (j * TILE + n0 >= N || first_row + m0 >= R)
+                    continue;
+                for (int start = 0; start < depth; start += RUN) {
+                    realv products[DOWN][ACROSS];
+                    clear(products);
+                    multiply(products, left + m0 * LINE, 1, LINE, right, n0 - n, start, min(start + RUN, depth));
 #pragma unroll
-                for (int m = 0; m < DOWN; ++m) {
-                    realv weighted = (realv)0;
+                    for (int m = 0; m < DOWN; ++m)
 #pragma unroll
-                    for (int n = 0; n < ACROSS; ++n) {
-                        const long index = begin[m0 + m] + (column + n * VECTOR) * si;
-                        const realv x = whole ? load(states, index, si)
-                                              : load_row(states, begin[m0 + m], index, si, N - column - n * VECTOR);
-                        weighted = fma(products[m][n], x, weighted);
-                    }
-                    add_part(parts + ((m0 + m) * PARTS_ACROSS + n0 / WIDTH) * SUMMANDS, weighted);
+                        for (int n = 0; n < ACROSS; ++n)
+                            TOTAL(part, m, n) += products[m][n];
                 }
+            }
+            BARRIER();
+        }
+    }
+
+    for (int part = lane; part < PARTS; part += LANES) {
+        const int m0 = PART_ROW(part), n0 = PART_COLUMN(part);
+        EACH_TOTAL
+        for (int m = 0; m < DOWN; ++m) {
+            realv weighted = (realv)0;
+            EACH_TOTAL
+            for (int n = 0; n < ACROSS; ++n) {
+                const long column = j * TILE + n0 + n * VECTOR;
+                const realv x = load_row(states, begin[m0 + m], column, si, N - column);
+                weighted = fma(TOTAL(part, m, n), x, weighted);
 #if GRADIENT
-#pragma unroll
-                for (int m = 0; m < DOWN; ++m)
-#pragma unroll
-                    for (int n = 0; n < ACROSS; ++n)
-                        sums_of_products[m][n] += products[m][n];
+                if (begin[m0 + m] != LONG_MIN)
+                    store_reals(product, (first_row + m0 + m) * N + column, N - column, TOTAL(part, m, n));
 #endif
             }
-#if GRADIENT
-            if (!ONE_PART || i + DEPTH >= end)
-                add_products(product, first_row + m0, R - first_row - m0, column, N, ONE_PART || i == 0,
-                             sums_of_products);
-#endif
+            parts[(m0 + m) * PARTS_ACROSS + n0 / WIDTH] = components_sum(weighted);
         }
-        BARRIER();
     }
+    BARRIER();
     for (int c = lane; c < TILE && first_row + c < R; c += LANES) {
         sum row = (sum)(0);
         for (int k = 0; k < PARTS_ACROSS; ++k)
-            row = sum_add(row, part_sum(parts + (c * PARTS_ACROSS + k) * SUMMANDS));
+            row = sum_add(row, parts[c * PARTS_ACROSS + k]);
         sums[j * R + first_row + c] = GRADIENT ? (real)0.5f * sum_value(row) : sum_value(row); /* U is twice W there */
     }
 }
 #endif
 
 #if GRADIENT == 2
-/* Stage the columns [first, first + TILE) of `depth` rows, times a factor for each. */
+/* Stage the columns [first, first + width) of `depth` rows, times a factor for each. */
 INLINE void stage_signed(local real *staged, global const element *states, local const long *begin,
-                         local const real *factor, long si, long first, long N, int depth)
+                         local const real *factor, long si, long first, int width, long N, int depth)
 {
-    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
-        const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
+    const int end = DEPTH * staged_columns(first, width, N);
+    for (int k = get_local_id(0) * VECTOR; k < end; k += LANES * VECTOR) {
+        const int d = STAGED_ROW(k), c = STAGED_COLUMN(k);
         const long column = first + c, index = begin[d] + column * si;
         realv x = (realv)0;
         if (d < depth && column + VECTOR <= N)
             x = load(states, index, si) * factor[d];
         else if (d < depth && column < N)
             x = load_some(states, index, si, N - column) * factor[d];
-        VSTORE(local, REAL, x, staged + STAGED(d, c));
+        VSTORE(local, REAL, x, staged + k);
     }
 }
 
@@ -394,6 +404,20 @@ INLINE void stage_signed(local real *staged, global const element *states, local
 /* Stages that are added up before they join the compensated sums. */
 #define STAGES (ONE_PART && LONG_RUN > DEPTH ? LONG_RUN / DEPTH : 1)
 
+/* Add to the compensated sums of a part, or begin them. */
+INLINE void add_part(global real *tile, int part, realv products[DOWN][ACROSS], bool fresh)
+{
+    for (int m = 0; m < DOWN; ++m)
+        for (int n = 0; n < ACROSS; ++n) {
+            global real *at = tile + PLACE(part, m, n);
+            realv total = fresh ? (realv)0 : VLOAD(global, REAL, at);
+            realv lost = fresh ? (realv)0 : VLOAD(global, REAL, at + TILE * TILE);
+            vector_add(&total, &lost, products[m][n]);
+            VSTORE(global, REAL, total, at);
+            VSTORE(global, REAL, lost, at + TILE * TILE);
+        }
+}
+
 /* triangles: (slots, pairs, TILE_SUMS). A unit is unit_rows rows; each slot adds up the units of which the number
  * leaves that rest, which a launch holds one of at most. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
@@ -402,7 +426,7 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
                   global const real *restrict factors, long batches, global const real *restrict sums,
                   global const real *restrict row_energies, global real *restrict triangles)
 {
-    local real left[DEPTH * TILE], right[DEPTH * TILE], one[DEPTH], sign_of[DEPTH];
+    local real left[DEPTH * TILE], right[DEPTH * STRIP], one[DEPTH], sign_of[DEPTH];
     local long begin[DEPTH];
     const int lane = get_local_id(0);
     const long tiles = (N + TILE - 1) / TILE, pairs = tiles * (tiles + 1) / 2;
@@ -427,67 +451,70 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
 #endif
         }
         BARRIER();
-        stage_signed(left, states, begin, one, si, i * TILE, N, depth);
-        stage_signed(right, states, begin, sign_of, si, j * TILE, N, depth);
-        BARRIER();
+        stage_signed(left, states, begin, one, si, i * TILE, TILE, N, depth);
         const long stage = (row - first) / DEPTH;
         const bool ends = stage % STAGES == STAGES - 1 || row + DEPTH >= end;
-        for (int part = lane; part < PARTS; part += LANES) {
-            const int m0 = part / PARTS_ACROSS * DOWN, n0 = part % PARTS_ACROSS * WIDTH;
-            if (i == j && m0 > n0 + WIDTH - 1)
-                continue; /* below the diagonal */
-            if (stage % STAGES == 0)
-                clear(products);
-            multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0, 0, depth,
-                     (global const char *)(states + begin[0] + DEPTH * st + ahead_column(part, i, j) * si),
-                     st * sizeof(element));
-            if (!ends)
-                continue;
-            const bool fresh = unit < slots && stage < STAGES;
-            for (int m = 0; m < DOWN; ++m)
-                for (int n = 0; n < ACROSS; ++n) {
-                    global real *at = tile + PLACE(part, m, n);
-                    realv total = fresh ? (realv)0 : VLOAD(global, REAL, at);
-                    realv lost = fresh ? (realv)0 : VLOAD(global, REAL, at + TILE * TILE);
-                    vector_add(&total, &lost, products[m][n]);
-                    VSTORE(global, REAL, total, at);
-                    VSTORE(global, REAL, lost, at + TILE * TILE);
-                }
+        for (int n = 0; n < TILE; n += STRIP) {
+            stage_signed(right, states, begin, sign_of, si, j * TILE + n, STRIP, N, depth);
+            BARRIER();
+            for (int k = lane; k < STRIP_PARTS; k += LANES) {
+                const int part = n / WIDTH * (TILE / DOWN) + k, m0 = PART_ROW(part), n0 = PART_COLUMN(part);
+                fetch(part, states, begin[0] + DEPTH * st, st, si, i * TILE);
+                fetch(part, states, begin[0] + DEPTH * st, st, si, j * TILE);
+                if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
+                    continue; /* below the diagonal, or past the last neuron */
+                if (stage % STAGES == 0)
+                    clear(products);
+                multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0 - n, 0, depth);
+                if (ends)
+                    add_part(tile, part, products, unit < slots && stage < STAGES);
+            }
+            BARRIER();
         }
-        BARRIER();
     }
 }
 
-/* Component (i, j), i <= j, of the triangles' sum over `slots` slots. */
-INLINE real triangle_sum(global const real *triangles, long slots, long tiles, long i, long j)
+/* Components (i, j) to (i, j + VECTOR - 1) of the triangles' sum over `slots` slots. */
+INLINE realv triangle_sum(global const real *triangles, long slots, long tiles, long i, long j)
 {
     const long pairs = tiles * (tiles + 1) / 2, ti = i / TILE, tj = j / TILE;
     const int a = (int)(i % TILE), b = (int)(j % TILE);
     const long pair = ti * tiles - ti * (ti - 1) / 2 + tj - ti;
-    const int part = a / DOWN * PARTS_ACROSS + b / WIDTH;
-    const long place = pair * TILE_SUMS + PLACE(part, a % DOWN, b % WIDTH / VECTOR) + b % VECTOR;
-    sum all = (sum)(0);
+    const long place = pair * TILE_SUMS + PLACE(PART(a / DOWN, b / WIDTH), a % DOWN, b % WIDTH / VECTOR);
+    realv total = (realv)0, lost = (realv)0;
     for (long slot = 0; slot < slots; ++slot) {
         global const real *at = triangles + slot * pairs * TILE_SUMS + place;
-        all = sum_add(sum_add(all, at[0]), -at[TILE * TILE]);
+        vector_add(&total, &lost, VLOAD(global, REAL, at));
+        lost += VLOAD(global, REAL, at + TILE * TILE);
     }
-    return sum_value(all);
+    return total - lost;
 }
 
-/* The gradient to W (1, N, N): both triangles, VECTOR neighbours of a row for each lane. */
+#if ACCUMULATE
+#define PUT(i, j, x) gradients[offset + (i)*si + (j)*sj] += (output)(x)
+#else
+#define PUT(i, j, x) gradients[offset + (i)*si + (j)*sj] = (output)(x)
+#endif
+/* The gradient to W (1, N, N): a lane gives VECTOR x VECTOR of the upper triangle, and their mirror image. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
                  global const real *restrict triangles)
 {
     const long across = (N + VECTOR - 1) / VECTOR, k = (long)get_group_id(0) * LANES + get_local_id(0);
-    const long i = k / across, first = k % across * VECTOR;
-    for (long j = first; i < N && j < min(first + VECTOR, N); ++j) {
-        const real g = triangle_sum(triangles, slots, (N + TILE - 1) / TILE, min(i, j), max(i, j));
-#if ACCUMULATE
-        gradients[offset + i * si + j * sj] += (output)g;
-#else
-        gradients[offset + i * si + j * sj] = (output)g;
-#endif
+    const long i0 = k / across * VECTOR, j0 = k % across * VECTOR;
+    if (j0 < i0)
+        return;
+    for (long i = i0; i < min(i0 + VECTOR, N); ++i) {
+        realv g = triangle_sum(triangles, slots, (N + TILE - 1) / TILE, i, j0);
+#pragma unroll 1
+        for (long j = j0; j < min(j0 + VECTOR, N); ++j) {
+            if (i <= j)
+                PUT(i, j, g.s0);
+            if (i < j)
+                PUT(j, i, g.s0);
+            g = g.PASTE(TURNED_, VECTOR);
+        }
     }
 }
+#undef PUT
 #endif

@@ -43,7 +43,7 @@ static ratecl_status add_fold(rc_cl_builder *b)
     RC_TRY(rc_cl_scratch_reals(b, padded * padded, &b->folded));
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", t->tile_lanes, &step));
     step->input = RC_WEIGHTS;
-    step->groups = padded;
+    step->groups = padded / t->tile_vector;
     step->units = 1;
     step->unit_rows = N;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
@@ -172,7 +172,8 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "gradient_weights", t->tile_lanes, &step));
     step->gradient = RC_WEIGHTS;
-    step->groups = rc_ceil_div(N * rc_ceil_div(N, t->tile_vector), t->tile_lanes);
+    const int64_t blocks = rc_ceil_div(N, t->tile_vector);
+    step->groups = rc_ceil_div(blocks * blocks, t->tile_lanes);
     step->units = 1;
     step->unit_rows = N;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles));

@@ -61,7 +61,7 @@ static const rc_tuning lone = {
     .down = 8,
     .depth = 128,
     .panel = 32,
-    .chunk_steps = 1024,
+    .chunk_steps = 512,
 };
 
 /* Parameters by the kind of device, and by what its name or its platform's contains. The last one that fits
@@ -198,8 +198,9 @@ ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision 
     tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
     /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and the
        sums, within the local memory. */
-    const int32_t sums =
-        20 * tuning->tile + (tuning->tile_lanes == 1) * tuning->tile * tuning->tile / tuning->across;
+    const int32_t width = tuning->across * tuning->tile_vector, square = tuning->tile * tuning->tile;
+    const bool in_registers = square <= tuning->tile_lanes * width * tuning->down;
+    const int32_t sums = 20 * tuning->tile + square / width + (in_registers ? 0 : square);
     while (tuning->depth % (2 * tuning->tile_vector) == 0 &&
            (size_t)(4 * tuning->depth * tuning->tile + sums) * real_bytes > limits->local_bytes)
         tuning->depth /= 2;
