@@ -1,14 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The caller's own OpenCL objects: queues of either kind, buffers read in place, events, and objects that do
  * not belong together. */
+#define _GNU_SOURCE /* RTLD_NEXT */
 #include "gradient_check.h"
 #include "suite_opencl.h"
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* ---- What the library creates: its calls find these functions before OpenCL's ---- */
+
+static size_t creations;
+
+#define NEXT(function, ...)                                    \
+    do {                                                       \
+        __typeof__(&(function)) next;                          \
+        *(void **)(void *)&next = dlsym(RTLD_NEXT, #function); \
+        creations++;                                           \
+        return next(__VA_ARGS__);                              \
+    } while (0)
+
+cl_mem CL_API_CALL clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size, void *host,
+                                  cl_int *code)
+{
+    NEXT(clCreateBuffer, context, flags, size, host, code);
+}
+
+cl_kernel CL_API_CALL clCreateKernel(cl_program program, const char *name, cl_int *code)
+{
+    NEXT(clCreateKernel, program, name, code);
+}
+
+cl_command_queue CL_API_CALL clCreateCommandQueue(cl_context context, cl_device_id device,
+                                                  cl_command_queue_properties properties, cl_int *code)
+{
+    NEXT(clCreateCommandQueue, context, device, properties, code);
+}
 
 /* ---- The caller's side ---- */
 
@@ -139,7 +170,9 @@ static void in_place_on(caller *owner, const char *device)
     ratecl_context *context = adopt(owner);
     for (size_t k = 0; k < COUNT(orders); k++) {
         problem given = make_problem(k % 2 ? RATECL_F32 : RATECL_U8, orders[k], 41);
+        const size_t before = creations;
         ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+        ck_assert_uint_gt(creations, before); /* the library's calls are counted */
         const ratecl_cl_inputs inputs = upload(owner, &given);
         for (int again = 0; again < 2; again++) {
             ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
@@ -432,6 +465,7 @@ static ratecl_status evaluate_in_buffers(ratecl_plan *plan, const ratecl_inputs 
     outputs.gradient_reference = buffer_to_write(owner, to->gradient_reference, to->gradient_reference_bytes);
     outputs.gradient_weights = buffer_to_write(owner, to->gradient_weights, to->gradient_weights_bytes);
 
+    const size_t before = creations;
     cl_event done = NULL;
     ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, &outputs, 0, NULL, &done));
     take_back(owner, outputs.gradient_states, to->gradient_states, to->gradient_states_bytes, done);
@@ -439,6 +473,7 @@ static ratecl_status evaluate_in_buffers(ratecl_plan *plan, const ratecl_inputs 
     take_back(owner, outputs.gradient_weights, to->gradient_weights, to->gradient_weights_bytes, done);
     ASSERT_CL(clReleaseEvent(done));
     const ratecl_status status = ratecl_cl_wait(plan, to);
+    ck_assert_uint_eq(creations, before); /* an evaluation creates nothing */
     release_buffers(&inputs);
     ASSERT_CL(clReleaseMemObject(inputs.cotangents));
     if (inputs.scale)
