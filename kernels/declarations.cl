@@ -22,7 +22,6 @@ OF_VALUES long max(long, long);
     OF_VALUES T fmax(T, T); \
     OF_VALUES T fabs(T); \
     OF_VALUES T sqrt(T); \
-    OF_VALUES T log(T); \
     OF_VALUES T log1p(T); \
     OF_VALUES T copysign(T, T); \
     OF_VALUES T sign(T); \

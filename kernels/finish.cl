@@ -32,7 +32,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 merge_moments(global const real *restrict moments, long N, long R, long block_rows, long blocks,
               global real *restrict statistics)
 {
-    const long i = ((long)get_group_id(0) * LANES + get_local_id(0)) * VECTOR;
+    const long i = ((long)get_group_id(0) * LANES + LANE) * VECTOR;
     if (i >= N)
         return;
     const long padded = (N + VECTOR - 1) / VECTOR * VECTOR, column = min(i, N - VECTOR);
@@ -88,7 +88,7 @@ merge_entropy(global const real *restrict row_sums, global const int *restrict e
         largest = max(largest, exponents[block * tiles + k]);
 
     realv entropies = (realv)0, entropies_lost = (realv)0;
-    for (long r = first + get_local_id(0) * VECTOR; r < end; r += LANES * VECTOR) {
+    for (long r = first + LANE * VECTOR; r < end; r += LANES * VECTOR) {
         const long some = end - r;
         realv z = (realv)0, z_lost = (realv)0, a = (realv)0, a_lost = (realv)0;
         for (long k = 0; k < tiles; ++k) {
@@ -120,7 +120,7 @@ merge_entropy(global const real *restrict row_sums, global const int *restrict e
     }
     const sum mine = (sum)(components_sum(entropies), -components_sum(entropies_lost));
     const sum all = group_sum(mine, scratch);
-    if (get_local_id(0) == 0) {
+    if (LANE == 0) {
         sums[first_sum + block] = sum_value(all);
 #if GRADIENT
         if (!direct)
@@ -140,7 +140,7 @@ merge_steps(global const real *restrict step_sums, long tiles, long R, long grou
     local real scratch[2 * LANES];
     const long first = (long)get_group_id(0) * group_rows, end = min(first + group_rows, R);
     sum magnitudes = (sum)(0);
-    for (long r = first + get_local_id(0); r < end; r += LANES) {
+    for (long r = first + LANE; r < end; r += LANES) {
         sum row = (sum)(0);
         for (long k = 0; k < tiles; ++k)
             row = sum_add(row, step_sums[k * R + r]);
@@ -148,7 +148,7 @@ merge_steps(global const real *restrict step_sums, long tiles, long R, long grou
         magnitudes = sum_add(magnitudes, fabs(sum_value(row)));
     }
     const sum all = group_sum(magnitudes, scratch);
-    if (get_local_id(0) == 0)
+    if (LANE == 0)
         sums[first_sum + get_group_id(0)] = sum_value(all);
 }
 #endif
@@ -161,10 +161,10 @@ merge_batches(global const real *restrict parts, long count, long first_sum, glo
     local real scratch[2 * LANES];
     const long b = get_group_id(0);
     sum mine = (sum)(0);
-    for (long k = get_local_id(0); k < count; k += LANES)
+    for (long k = LANE; k < count; k += LANES)
         mine = sum_add(mine, parts[b * count + k]);
     const sum all = group_sum(mine, scratch);
-    if (get_local_id(0) == 0)
+    if (LANE == 0)
         sums[first_sum + b] = sum_value(all);
 }
 #endif
@@ -219,8 +219,8 @@ INLINE real target_distance(const whole *all, global const real *reals, long i)
 
 INLINE real floored(real variance, real floor) { return variance < floor ? floor : variance; }
 
-/* log(ratio), accurate near 1, where ratio - 1 = excess. */
-INLINE real log_ratio(real ratio, real excess) { return fabs(excess) < 0.5f ? log1p(excess) : log(ratio); }
+/* log(a / b), accurate near 0. */
+INLINE real log_ratio(real a, real b) { return a < b ? -log1p((b - a) / a) : log1p((a - b) / b); }
 
 /* The divergence of neuron i; *degenerate where it has none. */
 INLINE real divergence(const whole *all, global const long *term, real floor, long i, bool *degenerate)
@@ -232,7 +232,7 @@ INLINE real divergence(const whole *all, global const long *term, real floor, lo
     /* Differences of variances, not of their quotients: small divergences keep their digits. */
     if (term[SYMMETRIC])
         return ((v0 - v1) / v0 * ((v0 - v1) / v1) + d * d / v0 + d * d / v1) * 0.25f;
-    const real logarithm = log_ratio(v1 / v0, (v1 - v0) / v0);
+    const real logarithm = log_ratio(v1, v0);
     return 0.5f * ((term[LOG_SIGMA] ? 0.5f * logarithm : logarithm) + ((v0 - v1) + d * d) / v1);
 }
 
@@ -308,7 +308,7 @@ INLINE real value_of(const whole *all, global const long *term, global const rea
 INLINE sum squares_sum(global const real *statistics, long N)
 {
     sum s = (sum)(0);
-    for (long i = get_local_id(0); i < N; i += LANES)
+    for (long i = LANE; i < N; i += LANES)
         s = sum_add(s, square_of(statistics, N, i));
     return s;
 }
@@ -340,7 +340,7 @@ finish(global const long *restrict integers, global const real *restrict reals, 
        global real *restrict shared)
 {
     local real scratch[2 * LANES], maxima[LANES];
-    const int lane = get_local_id(0);
+    const int lane = LANE;
     whole all = { N, states, reference, sums, has_moments ? states[0] : 0, 0 };
 
     sum rest = (sum)(0), squares = (sum)(0), reference_squares = (sum)(0);
@@ -520,7 +520,7 @@ coefficients(real scale_value, int scale_given, global const real *restrict scal
              global real *restrict states_lines, global real *restrict reference_lines,
              global real *restrict factors)
 {
-    const long i = (long)get_group_id(0) * LANES + get_local_id(0);
+    const long i = (long)get_group_id(0) * LANES + LANE;
     const real factor = scale_given ? scale[0] : scale_value;
     const whole all = { N, states, reference, states, shared[terms * SHARED], shared[terms * SHARED + 1] };
     if (i == 0) {

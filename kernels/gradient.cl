@@ -220,7 +220,7 @@ INLINE void find_set(row_set *set, const whole *all, const row_inputs *in, int r
 INLINE void give_rows(const whole *all, const row_set *set, const int rows, long first_column)
 {
     for (int v = 0; v < VECTORS; ++v) {
-        const long column = first_column + (v * LANES + get_local_id(0)) * VECTOR;
+        const long column = first_column + (v * LANES + LANE) * VECTOR;
         if (column + VECTOR > all->N)
             break;
         give(all, set, rows, false, column, VECTOR);
@@ -257,7 +257,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     const row_inputs in = { row_factors, sums, row_energies, taus, batches, offset, sb, output_offset, output_sb, T, R };
     const long tail_column = N - N % VECTOR;
     const bool tail = tail_column < N && tail_column >= first_column && tail_column < first_column + TILE &&
-                      (tail_column - first_column) / VECTOR % LANES == get_local_id(0);
+                      (tail_column - first_column) / VECTOR % LANES == LANE;
     const bool together = (!ALONG | (st == 1)) & (!OUTPUT_ALONG | (output_st == 1));
     row_set set;
     for (long row = first_row; row < end;) {

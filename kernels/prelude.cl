@@ -66,10 +66,12 @@
 #define AHEAD(p)
 #endif
 
-/* A lone lane has nobody to wait for. */
+/* A lone lane is number 0, and has nobody to wait for. */
 #if LANES == 1
+#define LANE 0
 #define BARRIER()
 #else
+#define LANE ((int)get_local_id(0))
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
 #endif
 
@@ -368,6 +370,14 @@ INLINE realv logarithm(realv x, int e0)
 
 /* ---- Sums ---- */
 
+/* The components' sums of the VECTOR vectors from x on. */
+INLINE realv sums_of_pairs(realv a, realv b) { return (realv)(a.even, b.even) + (realv)(a.odd, b.odd); }
+#define SUMS_2(x, k) sums_of_pairs((x)[k], (x)[k + 1])
+#define SUMS_4(x, k) sums_of_pairs(SUMS_2(x, k), SUMS_2(x, k + 2))
+#define SUMS_8(x, k) sums_of_pairs(SUMS_4(x, k), SUMS_4(x, k + 4))
+#define SUMS_16(x, k) sums_of_pairs(SUMS_8(x, k), SUMS_8(x, k + 8))
+#define SUMS_OF(x) PASTE(SUMS_, VECTOR)(x, 0)
+
 INLINE real components_sum(realv x)
 {
 #if VECTOR == 16
@@ -413,9 +423,10 @@ INLINE void vector_add(realv *total, realv *lost, realv x)
 /* All lanes' sums added in a fixed order; every lane gets the result. `scratch` holds 2 LANES reals. */
 INLINE sum group_sum(sum mine, local real *scratch)
 {
-    const int lane = get_local_id(0);
-    scratch[lane] = mine.x;
-    scratch[LANES + lane] = mine.y;
+    if (LANES == 1)
+        return mine;
+    scratch[LANE] = mine.x;
+    scratch[LANES + LANE] = mine.y;
     BARRIER();
     sum all = (sum)(0);
     for (int k = 0; k < LANES; ++k)

@@ -145,14 +145,8 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
 #endif
 }
 
-/* Leave a lane's part of the sums over row r of the step in local memory. A negative state makes the value NaN,
- * through whichever row. */
-INLINE void leave(local real *scratch, int r, realv z, realv a, realv least)
-{
-    local real *at = scratch + r * (LANES + 1) + get_local_id(0);
-    at[0] = components_sum(z);
-    at[STEP * (LANES + 1)] = components_sum(select(a, (realv)NAN, least < (realv)0));
-}
+/* What a lane leaves of a step in local memory: each row's Z, then each row's A. */
+#define LEFT ((2 * STEP + VECTOR - 1) / VECTOR * VECTOR)
 
 /* Where vector v of a lane that has one for the neurons from `column` on lies: it ends where the neurons do. */
 INLINE long vector_column(long column, long N) { return min(column, N - VECTOR); }
@@ -161,18 +155,22 @@ INLINE long vector_column(long column, long N) { return min(column, N - VECTOR);
 INLINE void take_all(lane_sums *sums, const int rows, const row_set *set, long column, int vectors, long N,
                      local real *scratch)
 {
-    realv z[STEP], a[STEP];
+    realv z[LEFT], *a = z + rows;
 #pragma unroll
-    for (int r = 0; r < rows; ++r)
-        z[r] = a[r] = (realv)0;
+    for (int k = 0; k < LEFT; ++k)
+        z[k] = (realv)0;
     for (int v = 0; v < vectors; ++v, column += LANES * VECTOR) {
         const long first = vector_column(column, N);
         take(sums, z, a, v, rows, set, first, (int)(column - first));
     }
 #if ROWS_WANTED
+    /* A negative state makes the value NaN, through whichever row. */
 #pragma unroll
     for (int r = 0; r < rows; ++r)
-        leave(scratch, r, z[r], a[r], sums->least);
+        a[r] = select(a[r], (realv)NAN, sums->least < (realv)0);
+#pragma unroll
+    for (int k = 0; k < LEFT; k += VECTOR)
+        VSTORE(local, REAL, SUMS_OF(z + k), scratch + LANE * LEFT + k);
 #endif
 }
 
@@ -180,13 +178,11 @@ INLINE void take_all(lane_sums *sums, const int rows, const row_set *set, long c
 INLINE void give_rows(local const real *scratch, int rows, long row, global real *row_sums, long R)
 {
     BARRIER();
-    for (int k = get_local_id(0); k < 2 * rows; k += LANES) {
-        const int r = k % rows, which = k / rows;
-        local const real *line = scratch + (which * STEP + r) * (LANES + 1);
-        real total = line[0];
+    for (int k = LANE; k < 2 * rows; k += LANES) {
+        real total = scratch[k];
         for (int other = 1; other < LANES; ++other)
-            total += line[other];
-        row_sums[which * R + row + r] = total;
+            total += scratch[other * LEFT + k];
+        row_sums[k < rows ? row + k : R + row + (k - rows)] = total;
     }
     BARRIER();
 }
@@ -220,8 +216,8 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
       global int *restrict exponents, global real *restrict lag_sums)
 {
-    local real scratch[ROWS_WANTED ? 2 * STEP * (LANES + 1) : 2 * LANES];
-    const int lane = get_local_id(0);
+    local real scratch[LANES * LEFT];
+    const int lane = LANE;
     const long tiles = (N + TILE - 1) / TILE;
     const long block = first_block + get_group_id(0) / tiles, tile = get_group_id(0) % tiles;
     const long first_row = block * block_rows, rows = min(block_rows, R - first_row);
