@@ -89,7 +89,7 @@ fold(global const element *restrict weights, long offset, long sb, long si, long
         for (long j = j0; j < j0 + VECTOR; ++j) {
             AHEAD(weights + offset + (j + LANES * VECTOR) * si + i0 * sj);
             for (long i = i0; i < i0 + VECTOR; ++i) {
-                const bool below = j < N && i < (GRADIENT ? N : min(j, N));
+                const bool below = j < N && i < (GRADIENT ? N : j);
                 U[FOLDED(i, j)] = below ? LOAD_ONE(weights + offset + j * si + i * sj) : (real)0;
             }
         }
