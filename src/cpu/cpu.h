@@ -145,8 +145,8 @@ typedef void (*rc_cpu_task)(const void *work, int64_t task, void *scratch);
 /* The hot passes, compiled for one instruction set and one type of real. */
 typedef struct rc_cpu_passes {
     int64_t real_bytes;
-    int64_t panel;        /* of the folded weights; a multiple of the microkernel's rows */
-    size_t sweep_scratch; /* bytes for each thread */
+    int64_t panel;                 /* of the folded weights; a multiple of the microkernel's rows */
+    size_t (*sweep_scratch)(void); /* bytes for each thread */
     size_t (*gradient_scratch)(size_t lag_count);
     rc_cpu_task sweep;   /* of an rc_cpu_sweep */
     rc_cpu_task entropy; /* of an rc_cpu_entropy */

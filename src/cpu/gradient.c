@@ -6,9 +6,6 @@
 #include "logarithm.h"
 #include "tile.h"
 
-/* A function of one vector loop, as in sweep.c. */
-#define LOOP static __attribute__((noinline))
-
 enum { TILE = RC_TILE_COLUMNS, ROWS_AHEAD = 6, LATER = 0, EARLIER = 1 };
 
 /* What all rows have in common in a tile's columns: offset + slope (S - centre). */
@@ -36,7 +33,7 @@ size_t rc_gradient_scratch(size_t lag_count)
 
 /* ---- What is added to a row ---- */
 
-LOOP void begin_constant(real *g, const columns *c, int64_t n)
+RC_LOOP void begin_constant(real *g, const columns *c, int64_t n)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
@@ -83,18 +80,18 @@ RC_INLINE void begin_row(real *g, const columns *c, const row_inputs *given, int
     }
 }
 
-#define DEFINE_BEGIN(name, lag, entropy)                                       \
-    LOOP void name(real *g, const columns *c, const row_inputs *in, int64_t n) \
-    {                                                                          \
-        begin_row(g, c, in, n, lag, entropy);                                  \
+#define DEFINE_BEGIN(name, lag, entropy)                                          \
+    RC_LOOP void name(real *g, const columns *c, const row_inputs *in, int64_t n) \
+    {                                                                             \
+        begin_row(g, c, in, n, lag, entropy);                                     \
     }
 DEFINE_BEGIN(begin_line, false, false)
 DEFINE_BEGIN(begin_lag, true, false)
 DEFINE_BEGIN(begin_entropy, false, true)
 DEFINE_BEGIN(begin_entropy_and_lag, true, true)
 
-LOOP void add_differences(real *g, const real *x, const real *later, const real *earlier, int64_t n,
-                          real factor)
+RC_LOOP void add_differences(real *g, const real *x, const real *later, const real *earlier, int64_t n,
+                             real factor)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)
@@ -107,7 +104,7 @@ typedef struct entropy_row {
 
 /* eps > 0: dH/dS_j = (h_j - G) / (Z + eps), h = -log(p + eps) - p / (p + eps). log(eps) is given: eps itself
  * may be too small for a real. */
-LOOP void add_entropy_eps(real *g, const real *x, int64_t n, entropy_row row, real eps, real log_eps)
+RC_LOOP void add_entropy_eps(real *g, const real *x, int64_t n, entropy_row row, real eps, real log_eps)
 {
     for (int64_t j = 0; j < n; j += RC_LANES) {
         const rc_vector v = rc_load_up_to(x + j, n - j);
@@ -117,7 +114,7 @@ LOOP void add_entropy_eps(real *g, const real *x, int64_t n, entropy_row row, re
     }
 }
 
-LOOP void add_product(real *g, const real *product, int64_t n, real factor)
+RC_LOOP void add_product(real *g, const real *product, int64_t n, real factor)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++)

@@ -93,7 +93,7 @@ static ratecl_status plan_sweep(rc_cpu_plan *plan, int input)
         RC_TRY(take(plan, &sweep->entropy_sums, grid.bands, 1, sizeof(double)));
     if (sweep->entropy && grid.groups > 1)
         RC_TRY(take(plan, &sweep->row_sums, grid.groups, rc_view_rows(sweep->view), 2 * sizeof(double)));
-    want_scratch(plan, plan->passes->sweep_scratch);
+    want_scratch(plan, plan->passes->sweep_scratch());
     return take(plan, &sweep->lag_sums, grid.bands * grid.groups, (int64_t)sweep->lag_count, sizeof(double));
 }
 
@@ -109,7 +109,7 @@ static ratecl_status plan_entropy(rc_cpu_plan *plan)
     entropy->epsilons = spec->epsilons + swept;
     entropy->band_rows = rc_divide_up(rc_view_rows(entropy->view), MOST_BANDS);
     entropy->bands = rc_divide_up(rc_view_rows(entropy->view), entropy->band_rows);
-    want_scratch(plan, plan->passes->sweep_scratch);
+    want_scratch(plan, plan->passes->sweep_scratch());
     return take(plan, &entropy->sums, entropy->bands, (int64_t)entropy->count, sizeof(double));
 }
 

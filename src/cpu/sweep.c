@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sweep: one read of the states for moments, row sums and lagged differences; and the entropy with eps > 0.
- * Sums of at most eight reals are taken in real, everything longer in double. */
+/* sweep: one read of the states for moments, row sums and lagged differences. Sums of at most eight reals are
+ * taken in real, everything longer in double. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "logarithm.h"
 #include "tile.h"
 
-/* A function of one vector loop. GCC 12 runs some of these loops element by element once they are inlined. */
-#define LOOP static __attribute__((noinline))
-
-/* Rows that meet in the first-level cache, and vectors of a row whose sums are taken in real. */
-enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, RUN = 8, CACHE_LINE = 64 };
+/* GROUP_ROWS meet in the first-level cache. */
+enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, CACHE_LINE = 64 };
 
 typedef struct thread_scratch {
     real now[RC_PIECE_ROWS * RC_PIECE_LEADING];
@@ -50,21 +47,6 @@ typedef struct row_wants {
     bool entropy, any, lag; /* any: x may be so small that a subnormal number counts */
 } row_wants;
 
-/* Whether a sign bit is set; that of -0 may be. */
-static inline bool is_negative(rc_bit_vector signs)
-{
-    const rc_bits sign = (rc_bits)1 << (RC_REAL_BITS - 1);
-    return rc_any_below((rc_vector)((signs & sign) | RC_LOG_ONE), 0);
-}
-
-LOOP bool has_negative(const real *x, int64_t n)
-{
-    bool negative = false;
-    for (int64_t j = 0; j < n; j++)
-        negative |= x[j] < 0;
-    return negative;
-}
-
 /* What a run of a row adds up to. */
 typedef struct run_sums {
     rc_vector z, a, squares;
@@ -100,8 +82,8 @@ RC_INLINE void take_rows(const row_group *rows, real e, const row_wants wants, t
     for (int64_t k = 0; k < rows->count; k++) {
         const real *const x = rows->x[k], *const later = wants.lag ? rows->later[k] : NULL;
         double z[RC_LANES] = { 0 }, a[RC_LANES] = { 0 };
-        for (int64_t begin = 0; begin < n; begin += RUN * RC_LANES) {
-            const int64_t end = rc_least(n, begin + RUN * RC_LANES);
+        for (int64_t begin = 0; begin < n; begin += RC_RUN) {
+            const int64_t end = rc_least(n, begin + RC_RUN);
             const run_sums run = take_run(x, later, rows->ahead, begin, end, e, wants, &signs);
             if (wants.entropy) {
                 rc_add_lanes(z, run.z);
@@ -115,7 +97,7 @@ RC_INLINE void take_rows(const row_group *rows, real e, const row_wants wants, t
             to->a[k] = rc_sum_lanes(a);
         }
     }
-    to->negative = wants.entropy && is_negative(signs);
+    to->negative = wants.entropy && rc_any_sign(signs);
 }
 
 /* The same of rows that are one run. */
@@ -133,18 +115,18 @@ RC_INLINE void take_short_rows(const row_group *rows, real e, const row_wants wa
         if (wants.lag)
             rc_add_lanes(squares, run.squares);
     }
-    to->negative = wants.entropy && is_negative(signs);
+    to->negative = wants.entropy && rc_any_sign(signs);
 }
 
 typedef void take_function(const row_group *rows, real e, taken *to, double squares[RC_LANES]);
 
-#define DEFINE_TAKE(name, ...)                                                         \
-    LOOP void name(const row_group *rows, real e, taken *to, double squares[RC_LANES]) \
-    {                                                                                  \
-        if (rows->n <= RUN * RC_LANES)                                                 \
-            take_short_rows(rows, e, (row_wants){ __VA_ARGS__ }, to, squares);         \
-        else                                                                           \
-            take_rows(rows, e, (row_wants){ __VA_ARGS__ }, to, squares);               \
+#define DEFINE_TAKE(name, ...)                                                            \
+    RC_LOOP void name(const row_group *rows, real e, taken *to, double squares[RC_LANES]) \
+    {                                                                                     \
+        if (rows->n <= RC_RUN)                                                            \
+            take_short_rows(rows, e, (row_wants){ __VA_ARGS__ }, to, squares);            \
+        else                                                                              \
+            take_rows(rows, e, (row_wants){ __VA_ARGS__ }, to, squares);                  \
     }
 DEFINE_TAKE(take_lag, .lag = true)
 DEFINE_TAKE(take_entropy, .entropy = true)
@@ -156,7 +138,7 @@ static void take(take_function *function, const row_group *rows, int e, taken *t
 {
     function(rows, (real)e, to, squares);
     for (int64_t k = 0; to->negative && k < rows->count; k++)
-        if (has_negative(rows->x[k], rows->n))
+        if (rc_any_negative(rows->x[k], rows->n))
             to->a[k] = (double)NAN;
 }
 
@@ -188,55 +170,6 @@ static void add_entropies(const row_group *rows, int *e, double *za, double squa
     }
 }
 
-/* ---- One row with eps > 0 ---- */
-
-/* With p = x / divisor: the sum of p^2 / (p + eps) where the share is wanted, else that of -p log(p + eps),
- * NaN where an x is negative. */
-RC_INLINE double take_row_eps(const real *x, int64_t n, real divisor, real eps, const bool share)
-{
-    double sums[RC_LANES] = { 0 };
-    rc_bit_vector signs = { 0 };
-    for (int64_t begin = 0; begin < n; begin += RUN * RC_LANES) {
-        const int64_t end = rc_least(n, begin + RUN * RC_LANES);
-        rc_vector run = { 0 };
-        for (int64_t j = begin; j < end; j += RC_LANES) {
-            const rc_vector v = rc_load_up_to(x + j, n - j);
-            const rc_vector p = v / divisor;
-            if (share)
-                run += rc_select((rc_bit_vector)(p > 0), p * (p / (p + eps)), (rc_vector){ 0 });
-            else
-                run -= p * rc_log_scaled(p + eps, 0);
-            signs |= (rc_bit_vector)v;
-        }
-        rc_add_lanes(sums, run);
-    }
-    return !share && is_negative(signs) && has_negative(x, n) ? (double)NAN : rc_sum_lanes(sums);
-}
-
-LOOP double sum_p_log_p(const real *x, int64_t n, real divisor, real eps)
-{
-    return take_row_eps(x, n, divisor, eps, false);
-}
-
-LOOP double sum_p_share(const real *x, int64_t n, real divisor, real eps)
-{
-    return take_row_eps(x, n, divisor, eps, true);
-}
-
-/* sum_j x_j: eight slices side by side, so that a run in real is no longer than eight. */
-LOOP double sum(const real *x, int64_t n)
-{
-    const int64_t h = n / 8;
-    double total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < h; j++)
-        total += (double)(((x[j] + x[j + h]) + (x[j + 2 * h] + x[j + 3 * h])) +
-                          ((x[j + 4 * h] + x[j + 5 * h]) + (x[j + 6 * h] + x[j + 7 * h])));
-    for (int64_t j = 8 * h; j < n; j++)
-        total += (double)x[j];
-    return total;
-}
-
 /* ---- Columns ---- */
 
 static inline real median(real a, real b, real c)
@@ -247,7 +180,7 @@ static inline real median(real a, real b, real c)
 
 /* The shift is a sample, so that a constant neuron's variance is exactly 0, and the median of three, so that
  * one outlier does not spoil it. */
-LOOP void begin_columns(columns *c, const real *const row[3], int64_t n)
+RC_LOOP void begin_columns(columns *c, const real *const row[3], int64_t n)
 {
     const real *const first = row[0], *const middle = row[1], *const last = row[2];
 #pragma omp simd
@@ -260,7 +193,7 @@ LOOP void begin_columns(columns *c, const real *const row[3], int64_t n)
         c->sum[j] = c->squares[j] = 0;
 }
 
-LOOP void add_one_row(columns *c, const real *row, int64_t n)
+RC_LOOP void add_one_row(columns *c, const real *row, int64_t n)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
@@ -289,7 +222,7 @@ RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], in
     }
 }
 
-LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
+RC_LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
 {
     if (ahead != 0)
         take_eight_rows(c, row, n, ahead, true);
@@ -299,7 +232,8 @@ LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t 
 
 /* The same of whole numbers: sums of eight are exact in reals. What lies `ahead` bytes after them is fetched.
  */
-LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n, int64_t ahead)
+RC_LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n,
+                                      int64_t ahead)
 {
     int64_t j = 0;
     for (; j + RC_LANES <= n; j += RC_LANES) {
@@ -322,7 +256,7 @@ LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_RO
         }
 }
 
-LOOP void add_one_row_of_counts(columns *c, const uint8_t *row, int64_t n)
+RC_LOOP void add_one_row_of_counts(columns *c, const uint8_t *row, int64_t n)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
@@ -331,14 +265,14 @@ LOOP void add_one_row_of_counts(columns *c, const uint8_t *row, int64_t n)
     }
 }
 
-LOOP void begin_counts(columns *c, int64_t n)
+RC_LOOP void begin_counts(columns *c, int64_t n)
 {
     for (int64_t j = 0; j < n; j++)
         c->whole_sum[j] = c->whole_squares[j] = 0;
 }
 
 /* As deviations from a whole number next below the mean: all of them whole, and exact. */
-LOOP void end_counts(columns *c, int64_t n, int64_t rows)
+RC_LOOP void end_counts(columns *c, int64_t n, int64_t rows)
 {
     for (int64_t j = 0; j < n; j++) {
         const int64_t sum = c->whole_sum[j], squares = c->whole_squares[j], shift = sum / rows;
@@ -357,8 +291,8 @@ static void add_moments(columns *c, const real *const *row, int64_t rows, int64_
 }
 
 /* Merge the moments of a block of `rows` rows into those of the `before` rows above it in the band. */
-LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t before, double *mean,
-                        double *deviations)
+RC_LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t before, double *mean,
+                           double *deviations)
 {
     const double count = (double)rows;
 #pragma omp simd
@@ -541,92 +475,7 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
     }
 }
 
-/* Z of each row of a piece, over all tiles. */
-static void piece_sums(const rc_cpu_entropy *entropy, const rc_rows *rows, real *copy,
-                       double z[RC_PIECE_ROWS])
+size_t rc_sweep_scratch(void)
 {
-    const int64_t N = entropy->view->shape[2];
-    const real *row[RC_PIECE_ROWS];
-    for (int64_t k = 0; k < rows->count; k++)
-        z[k] = 0;
-    const int64_t tile = rc_tile_columns(entropy->view);
-    for (int64_t i = 0; i < N; i += tile) {
-        const int64_t n = rc_least(tile, N - i);
-        rc_tile_rows(entropy->view, entropy->memory, rows, i, n, copy, row);
-        for (int64_t k = 0; k < rows->count; k++)
-            z[k] += sum(row[k], n);
-    }
+    return sizeof(thread_scratch);
 }
-
-/* Sum over the rows of a piece and the columns of a tile; a silent row, Z = 0, counts as p = S = 0. Where
- * entropy_rows, (rows, 2), is not NULL, the rows' shares of G are added to it. */
-static double piece_entropy(const real *const *row, int64_t rows, int64_t n, const double *z, double eps,
-                            double *entropy_rows)
-{
-    double total = 0;
-    for (int64_t k = 0; k < rows; k++) {
-        const real divisor = z[k] == 0 ? 1 : (real)(z[k] + eps);
-        const double H = sum_p_log_p(row[k], n, divisor, (real)eps);
-        total += H;
-        if (entropy_rows != NULL)
-            entropy_rows[2 * k] += H - sum_p_share(row[k], n, divisor, (real)eps);
-    }
-    return total;
-}
-
-/* The rows of rc_cpu_entropy.entropy_rows that begin at row r, for eps number `e`. */
-static double *rows_of(const rc_cpu_entropy *entropy, size_t e, int64_t r)
-{
-    return entropy->entropy_rows ? entropy->entropy_rows + 2 * ((int64_t)e * rc_view_rows(entropy->view) + r)
-                                 : NULL;
-}
-
-static void begin_rows(const rc_cpu_entropy *entropy, int64_t r, int64_t rows, const double *z)
-{
-    for (size_t e = 0; entropy->entropy_rows && e < entropy->count; e++)
-        for (int64_t k = 0; k < rows; k++) {
-            double *const row = rows_of(entropy, e, r + k);
-            row[0] = 0;
-            row[1] = z[k] == 0 ? 0 : 1 / (z[k] + entropy->epsilons[e]);
-        }
-}
-
-void rc_entropy_task(const void *work, int64_t task, void *scratch)
-{
-    const rc_cpu_entropy *const entropy = work;
-    const int64_t N = entropy->view->shape[2], first = task * entropy->band_rows;
-    const int64_t end = rc_least(rc_view_rows(entropy->view), first + entropy->band_rows);
-    const int64_t tile = rc_tile_columns(entropy->view);
-    real *const copy = ((thread_scratch *)scratch)->now;
-    double *const sums = entropy->sums + task * (int64_t)entropy->count;
-    double z[RC_PIECE_ROWS];
-
-    for (size_t e = 0; e < entropy->count; e++)
-        sums[e] = 0;
-    for (int64_t r = first; r < end; r += RC_PIECE_ROWS) {
-        const rc_rows rows = rc_rows_find(entropy->view, r, rc_least(RC_PIECE_ROWS, end - r));
-        piece_sums(entropy, &rows, copy, z);
-        begin_rows(entropy, r, rows.count, z);
-        for (int64_t i = 0; i < N; i += tile) {
-            const int64_t n = rc_least(tile, N - i);
-            const real *row[RC_PIECE_ROWS];
-            rc_tile_rows(entropy->view, entropy->memory, &rows, i, n, copy, row);
-            for (size_t e = 0; e < entropy->count; e++)
-                sums[e] += piece_entropy(row, rows.count, n, z, entropy->epsilons[e], rows_of(entropy, e, r));
-        }
-    }
-}
-
-const rc_cpu_passes rc_cpu_passes_table = { .real_bytes = sizeof(real),
-                                            .panel = 2 * RC_VECTOR_BYTES / (int64_t)sizeof(real),
-                                            .sweep_scratch = sizeof(thread_scratch),
-                                            .gradient_scratch = rc_gradient_scratch,
-                                            .sweep = rc_sweep_task,
-                                            .entropy = rc_entropy_task,
-                                            .fold = rc_fold_task,
-                                            .batch = rc_batch_task,
-                                            .step = rc_step_task,
-                                            .product = rc_product_task,
-                                            .weights = rc_weights_task,
-                                            .weights_gradient = rc_weights_gradient_task,
-                                            .gradient = rc_gradient_task };

@@ -29,6 +29,7 @@ typedef float real;
 #define rc_tile_store RC_NAME(rc_tile_store)
 #define rc_tile_store_end RC_NAME(rc_tile_store_end)
 #define rc_sweep_task RC_NAME(rc_sweep_task)
+#define rc_sweep_scratch RC_NAME(rc_sweep_scratch)
 #define rc_entropy_task RC_NAME(rc_entropy_task)
 #define rc_fold_task RC_NAME(rc_fold_task)
 #define rc_batch_task RC_NAME(rc_batch_task)
@@ -41,6 +42,7 @@ typedef float real;
 
 extern const rc_cpu_passes rc_cpu_passes_table;
 void rc_sweep_task(const void *sweep, int64_t task, void *scratch);
+size_t rc_sweep_scratch(void);
 void rc_entropy_task(const void *entropy, int64_t task, void *scratch);
 void rc_fold_task(const void *correlation, int64_t task, void *scratch);
 void rc_batch_task(const void *correlation, int64_t task, void *scratch);

@@ -14,6 +14,8 @@
 #include "variant.h"
 
 #define RC_INLINE static inline __attribute__((always_inline))
+/* A function of one vector loop. GCC 12 runs some of these loops element by element once they are inlined. */
+#define RC_LOOP static __attribute__((noinline))
 
 #if RC_REAL_BITS == 64
 typedef uint64_t rc_bits;
@@ -21,7 +23,10 @@ typedef uint64_t rc_bits;
 typedef uint32_t rc_bits;
 #endif
 
-enum { RC_LANES = RC_VECTOR_BYTES / sizeof(real) };
+enum {
+    RC_LANES = RC_VECTOR_BYTES / sizeof(real),
+    RC_RUN = 8 * RC_LANES /* columns of a row whose sums are taken in real */
+};
 
 typedef real rc_vector __attribute__((vector_size(RC_VECTOR_BYTES), may_alias));
 typedef rc_bits rc_bit_vector __attribute__((vector_size(RC_VECTOR_BYTES), may_alias));
@@ -119,6 +124,21 @@ RC_INLINE rc_vector rc_select(rc_bit_vector mask, rc_vector x, rc_vector y)
 RC_INLINE rc_vector rc_all(real x)
 {
     return x - (rc_vector){ 0 };
+}
+
+/* Whether a sign bit is set; that of -0 may be. */
+RC_INLINE bool rc_any_sign(rc_bit_vector signs)
+{
+    const rc_bits sign = (rc_bits)1 << (RC_REAL_BITS - 1);
+    return rc_any_below((rc_vector)((signs & sign) | (rc_bit_vector)rc_all(1)), 0);
+}
+
+static inline bool rc_any_negative(const real *x, int64_t n)
+{
+    bool negative = false;
+    for (int64_t j = 0; j < n; j++)
+        negative |= x[j] < 0;
+    return negative;
 }
 
 RC_INLINE void rc_add_lanes(double sums[RC_LANES], rc_vector x)
