@@ -64,6 +64,7 @@ typedef struct row_set {
     long lag[LAGS]; /* from a row to that one; 0: there is none */
 #endif
     real z_inverse[STEP], eps;
+    bool moments_alone;
 } row_set;
 
 /* The rows, in the VECTOR neurons from `column` on, of which the first `skip` belong to another vector. `rows` is a
@@ -98,6 +99,8 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
         squares = fma(d, d, squares);
 #endif
 #if ROWS_WANTED
+        if (set->moments_alone)
+            continue;
         const realv mine = AS_REAL(AS_INTEGER(x) & own);
 #endif
 #if SUMS
@@ -189,10 +192,10 @@ INLINE void give_rows(local const real *scratch, int rows, long row, global real
 
 /* How many of the `most` rows from time step t on can be taken at once: STEP, or 1, and that where `together` does not
  * hold. */
-INLINE int rows_alike(long t, long most, long T, global const long *taus, bool together)
+INLINE int rows_alike(long t, long most, long T, global const long *taus, bool together, bool moments_alone)
 {
     bool alike = together && most >= STEP && t + STEP <= T;
-    for (int l = 0; l < LAGS; ++l)
+    for (int l = 0; l < LAGS && !moments_alone; ++l)
         alike = alike && (t + STEP + taus[l] <= T || t + taus[l] >= T);
     return alike ? STEP : 1;
 }
@@ -209,12 +212,13 @@ INLINE int typical_exponent(const realv *shift, int vectors, local real *scratch
 
 /* moments: (blocks, 3, N to whole vectors), of which a last vector holds the last VECTOR neurons; row_sums:
  * (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is all rows of the array, of which
- * this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR is at most N, or 2. */
+ * this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR is at most N, or 2.
+ * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 sweep(global const element *restrict states, long offset, long sb, long st, long neuron_stride, long T, long N, long R,
       long block_rows, long blocks, long first_block, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
 {
     local real scratch[LANES * LEFT];
     const int lane = LANE;
@@ -245,7 +249,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #if ENTROPY
     sums.exponent = typical_exponent(sums.shift, vectors, scratch);
 #endif
-    if (lane == 0)
+    if (lane == 0 && !moments_alone)
         exponents[block * tiles + tile] = sums.exponent;
 #endif
 #if LAGS
@@ -258,11 +262,12 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     const bool together = (sums.exponent > -80) & (!ALONG | (st == 1));
     for (long row = first_row; row < first_row + rows;) {
         const long t = row % T;
-        const int count = rows_alike(t, first_row + rows - row, T, taus, together);
-        row_set set = { .first = states + row_begin(row, T, offset, sb, st), .st = st, .si = si, .eps = eps };
+        const int count = rows_alike(t, first_row + rows - row, T, taus, together, moments_alone);
+        row_set set = { .first = states + row_begin(row, T, offset, sb, st), .st = st, .si = si, .eps = eps,
+                        .moments_alone = moments_alone };
 #if LAGS
         for (int l = 0; l < LAGS; ++l)
-            set.lag[l] = t + taus[l] < T ? taus[l] * st : 0;
+            set.lag[l] = !moments_alone && t + taus[l] < T ? taus[l] * st : 0;
 #endif
 #if ENTROPY == 2
         for (int r = 0; r < count; ++r)
@@ -273,7 +278,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         else
             take_all(&sums, 1, &set, first_column, vectors, N, scratch);
 #if ROWS_WANTED
-        give_rows(scratch, count, row, tile_rows, R);
+        give_rows(scratch, moments_alone ? 0 : count, row, tile_rows, R);
 #endif
         row += count;
     }
@@ -292,7 +297,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     for (int l = 0; l < LAGS; ++l) {
         const sum mine = (sum)(components_sum(sums.lag[l]), -components_sum(sums.lag_lost[l]));
         const sum all = group_sum(mine, scratch);
-        if (lane == 0)
+        if (lane == 0 && !moments_alone)
             lag_sums[(l * blocks + block) * tiles + tile] = sum_value(all);
     }
 #endif

@@ -9,6 +9,7 @@ typedef struct sweep_wants {
     bool moments, sums;
     int entropy; /* as in sweep.cl */
     size_t lags;
+    bool moments_alone; /* of what the program can give */
 } sweep_wants;
 
 int64_t rc_cl_sweep_tile(const rc_tuning *t)
@@ -55,12 +56,13 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     step->groups = rc_ceil_div(N, rc_cl_sweep_tile(t));
     step->units = blocks;
     step->unit_rows = block_rows;
-    step->after = wants->lags ? rc_longest_lag(spec) : 0;
+    step->after = wants->lags && !wants->moments_alone ? rc_longest_lag(spec) : 0;
     const rc_cl_real epsilon = rc_cl_real_of(eps);
+    const cl_int moments_alone = wants->moments_alone;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(b->taus), ARGUMENT(b->row_z),
                          rc_cl_real_argument(plan, &epsilon), ARGUMENT(moments), ARGUMENT(b->row_sums),
-                         ARGUMENT(b->exponents), ARGUMENT(b->sums));
+                         ARGUMENT(b->exponents), ARGUMENT(b->sums), ARGUMENT(moments_alone));
 }
 
 /* Reals that the blocks' moments take: whole vectors of neurons. */
@@ -101,13 +103,21 @@ static ratecl_status add_merge_entropy(rc_cl_builder *b, double eps, int64_t set
                          ARGUMENT(b->block_exponents));
 }
 
+static sweep_wants states_wants(const rc_spec *spec)
+{
+    return (sweep_wants){ .moments = spec->moments,
+                          .sums = spec->entropy_count > 0,
+                          .entropy = rc_sweep_has_entropy(spec),
+                          .lags = spec->lag_count };
+}
+
 /* The states' one sweep, with all it can give; then one more for each eps > 0, which needs Z beforehand. */
 static ratecl_status add_states(rc_cl_builder *b)
 {
     const rc_spec *spec = b->spec;
     const rc_view *view = &spec->inputs[RC_STATES];
     const bool entropy = spec->entropy_count > 0;
-    const sweep_wants wants = { spec->moments, entropy, rc_sweep_has_entropy(spec), spec->lag_count };
+    const sweep_wants wants = states_wants(spec);
     if (!wants.moments && !entropy && !wants.lags)
         return RATECL_OK;
     cl_mem moments;
@@ -139,13 +149,23 @@ static ratecl_status add_states(rc_cl_builder *b)
     return RATECL_OK;
 }
 
+/* Whether one program reads both. */
+static bool are_alike(const rc_view *a, const rc_view *b)
+{
+    return a->element == b->element && rc_is_contiguous(a) == rc_is_contiguous(b) &&
+           rc_is_along(a) == rc_is_along(b);
+}
+
 static ratecl_status add_reference(rc_cl_builder *b)
 {
     if (!b->spec->uses[RC_REFERENCE])
         return RATECL_OK;
     const rc_view *view = &b->spec->inputs[RC_REFERENCE];
     const int64_t rows = rc_cl_block_rows(b->plan, view);
-    const sweep_wants wants = { .moments = true };
+    sweep_wants wants = { .moments = true };
+    if (are_alike(view, &b->spec->inputs[RC_STATES]))
+        wants = states_wants(b->spec);
+    wants.moments_alone = true;
     cl_mem moments;
     RC_TRY(rc_cl_scratch_reals(b, moments_count(b, view, rows), &moments));
     RC_TRY(add_sweep(b, RC_REFERENCE, &wants, 0, rows, moments));
