@@ -152,9 +152,10 @@ void rc_step_task(const void *correlation, int64_t task, void *scratch)
     copy_rows(work, first, count, scratch);
     for (int64_t p = 0; p < work->panels; p++) {
         const real *const panel = folded_panel(work, p);
-        for (int64_t i = 0; i < (p + 1) * PANEL; i += RC_MEETING)
+        const int64_t depth = rc_least((p + 1) * PANEL, work->states->shape[2]);
+        for (int64_t i = 0; i < depth; i += RC_MEETING)
             for (int64_t r = 0; r < count; r += TILE_ROWS)
-                meet_rows(copy + r * leading, leading, panel, p, i, rc_least(RC_MEETING, (p + 1) * PANEL - i),
+                meet_rows(copy + r * leading, leading, panel, p, i, rc_least(RC_MEETING, depth - i),
                           sums + r);
     }
     double total = 0;
@@ -171,14 +172,13 @@ void rc_step_task(const void *correlation, int64_t task, void *scratch)
 static void multiply_panel(const rc_cpu_correlation *work, const real *rows, int64_t count, int64_t p,
                            double *sums)
 {
-    enum { BLOCK = 256 };
-    const int64_t depth = panel_rows(work, p), leading = work->leading;
+    const int64_t depth = work->states->shape[2], leading = work->leading; /* what is beyond is zero */
     const real *const panel = folded_panel(work, p);
     memset(sums, 0, sizeof *sums * RC_STEP_ROWS * PANEL);
-    for (int64_t i = 0; i < depth; i += BLOCK)
+    for (int64_t i = 0; i < depth; i += RC_MEETING)
         for (int64_t r = 0; r < count; r += TILE_ROWS)
             rc_multiply_add(sums + r * PANEL, rows + r * leading + i, leading, 1, panel + i * PANEL, PANEL,
-                            rc_least(BLOCK, depth - i));
+                            rc_least(RC_MEETING, depth - i));
 }
 
 /* Put the sums of one row, of which `columns` are wanted, into the product; returns what they give with the
