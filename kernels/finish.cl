@@ -275,6 +275,22 @@ INLINE real item(const whole *all, global const long *term, global const real *r
 /* The larger one, and a NaN before any number. */
 INLINE real larger(real a, real b) { return b > a || b != b ? b : a; }
 
+/* The largest of all lanes' numbers, as group_sum. */
+INLINE real group_largest(real mine, local real *scratch)
+{
+    scratch[LANE] = mine;
+    BARRIER();
+    for (int count = LANES, lower; count > 1; count = lower) {
+        lower = (count + 1) / 2;
+        if (LANE + lower < count)
+            scratch[LANE] = larger(scratch[LANE], scratch[LANE + lower]);
+        BARRIER();
+    }
+    const real largest = scratch[0];
+    BARRIER();
+    return largest;
+}
+
 /* A term's value from the sum (or maximum) over its items. */
 INLINE real value_of(const whole *all, global const long *term, global const real *reals, real total,
                             real kept, real squares, real reference_squares)
@@ -339,7 +355,7 @@ finish(global const long *restrict integers, global const real *restrict reals, 
        global const real *restrict sums, global real *restrict values, global long *restrict skipped,
        global real *restrict shared)
 {
-    local real scratch[2 * LANES], maxima[LANES];
+    local real scratch[2 * LANES];
     const int lane = LANE;
     whole all = { N, states, reference, sums, has_moments ? states[0] : 0, 0 };
 
@@ -366,12 +382,9 @@ finish(global const long *restrict integers, global const real *restrict reals, 
             mine = sum_add(mine, x);
             largest = larger(largest, x);
         }
-        maxima[lane] = largest;
         const real added = sum_value(group_sum(mine, scratch));
         const sum count = group_sum(kept, scratch); /* in two parts: beyond what a float can count */
-        for (int other = 0; other < LANES; ++other)
-            largest = larger(largest, maxima[other]);
-        BARRIER();
+        largest = group_largest(largest, scratch);
 #if GRADIENT
         sum ties = (sum)(0), signs = (sum)(0);
         const real noise = noise_of(&all, largest);

@@ -420,7 +420,8 @@ INLINE void vector_add(realv *total, realv *lost, realv x)
     *total = t;
 }
 
-/* All lanes' sums added in a fixed order; every lane gets the result. `scratch` holds 2 LANES reals. */
+/* All lanes' sums added by a tree: of `count` the upper half joins the lower one. Every lane gets the result. `scratch`
+ * holds 2 LANES reals. */
 INLINE sum group_sum(sum mine, local real *scratch)
 {
     if (LANES == 1)
@@ -428,9 +429,16 @@ INLINE sum group_sum(sum mine, local real *scratch)
     scratch[LANE] = mine.x;
     scratch[LANES + LANE] = mine.y;
     BARRIER();
-    sum all = (sum)(0);
-    for (int k = 0; k < LANES; ++k)
-        all = sum_merge(all, (sum)(scratch[k], scratch[LANES + k]));
+    for (int count = LANES, lower; count > 1; count = lower) {
+        lower = (count + 1) / 2;
+        if (LANE + lower < count) {
+            mine = sum_merge(mine, (sum)(scratch[LANE + lower], scratch[LANES + LANE + lower]));
+            scratch[LANE] = mine.x;
+            scratch[LANES + LANE] = mine.y;
+        }
+        BARRIER();
+    }
+    const sum all = (sum)(scratch[0], scratch[LANES]);
     BARRIER();
     return all;
 }
