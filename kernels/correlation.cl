@@ -52,9 +52,6 @@
 #define PARTS (PARTS_ACROSS * (TILE / DOWN))
 /* Where column c of staged step k lies. */
 #define STAGED(k, c) (((c) / PANEL * DEPTH + (k)) * PANEL + (c) % PANEL)
-/* And the step and the column that lie at `at`. */
-#define STAGED_ROW(at) ((at) / PANEL % DEPTH)
-#define STAGED_COLUMN(at) ((at) / (DEPTH * PANEL) * PANEL + (at) % PANEL)
 /* From one staged row to the next, where rows lie as such: odd, for local memory's banks, and whole vectors where it is
  * a cache. */
 #define LINE (LANES == 1 ? DEPTH : DEPTH + 1)
@@ -70,9 +67,6 @@
 #define PART_ROW(part) ((part) / PARTS_ACROSS * DOWN)
 #define PART_COLUMN(part) ((part) % PARTS_ACROSS * WIDTH)
 #endif
-/* Columns that are staged at once beside all rows, and their parts: a lone lane's are new in the first cache. */
-#define STRIP (LANES == 1 ? PANEL : TILE)
-#define STRIP_PARTS (STRIP / WIDTH * (TILE / DOWN))
 /* One part for each lane stays in its registers from one stage to the next. */
 #define ONE_PART (PARTS <= LANES)
 /* Where U[i,j] lies: panels as they are staged. */
@@ -100,26 +94,22 @@ fold(global const element *restrict weights, long offset, long sb, long si, long
 }
 #endif
 
-/* How many of `width` columns from `first` on are staged: whole panels, up to the one that ends with zeros past N. */
-INLINE int staged_columns(long first, int width, long N)
-{
-    return (int)min((long)width, max(0L, N - first + PANEL - 1) / PANEL * PANEL);
-}
-
-/* Stage the columns [first, first + width) of `depth` rows that begin at `begin`, `step` apart. */
+/* Stage the columns [first, first + TILE) of `depth` rows that begin at `begin`, `step` apart: whole panels, up to the
+ * one that ends with zeros past N. */
 INLINE void stage(local real *staged, global const element *states, long begin, long step, long si,
-                  long first, int width, long N, int depth)
+                  long first, long N, int depth)
 {
-    const int end = DEPTH * staged_columns(first, width, N);
-    for (int k = get_local_id(0) * VECTOR; k < end; k += LANES * VECTOR) {
-        const int d = STAGED_ROW(k), c = STAGED_COLUMN(k);
+    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
+        const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
         const long column = first + c, index = begin + d * step + column * si;
+        if (column - column % PANEL >= N)
+            continue;
         realv x = (realv)0;
         if (d < depth && column + VECTOR <= N)
             x = load(states, index, si);
         else if (d < depth && column < N)
             x = load_some(states, index, si, N - column);
-        VSTORE(local, REAL, x, staged + k);
+        VSTORE(local, REAL, x, staged + STAGED(d, c));
     }
 }
 
@@ -134,23 +124,22 @@ INLINE void fetch(int part, global const element *states, long begin, long step,
 
 /* products[m][n] += sum_k left[k, m] right[k, n0 + n] over the staged steps [start, end); left's element k, m lies
  * at k * step + m * row. */
-INLINE void multiply(realv products[DOWN][ACROSS], local const real *left, const int step, const int row,
-                     local const real *right, int n0, int start, int end)
-{
-    for (int k = start; k < end; ++k) {
-        realv b[ACROSS];
-#pragma unroll
-        for (int n = 0; n < ACROSS; ++n)
-            b[n] = VLOAD(local, REAL, right + STAGED(k, n0) + n * VECTOR);
-#pragma unroll
-        for (int m = 0; m < DOWN; ++m) {
-            const realv a = (realv)left[k * step + m * row];
-#pragma unroll
-            for (int n = 0; n < ACROSS; ++n)
-                products[m][n] = fma(a, b[n], products[m][n]);
-        }
+#define MULTIPLY(name, space) \
+    INLINE void name(realv products[DOWN][ACROSS], local const real *left, const int step, const int row, \
+                     space const real *right, int n0, int start, int end) \
+    { \
+        for (int k = start; k < end; ++k) { \
+            realv b[ACROSS]; \
+            _Pragma("unroll") for (int n = 0; n < ACROSS; ++n) \
+                b[n] = VLOAD(space, REAL, right + STAGED(k, n0) + n * VECTOR); \
+            _Pragma("unroll") for (int m = 0; m < DOWN; ++m) { \
+                const realv a = (realv)left[k * step + m * row]; \
+                _Pragma("unroll") for (int n = 0; n < ACROSS; ++n) \
+                    products[m][n] = fma(a, b[n], products[m][n]); \
+            } \
+        } \
     }
-}
+MULTIPLY(multiply, local)
 
 INLINE void clear(realv products[DOWN][ACROSS])
 {
@@ -194,7 +183,7 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
           long chunk_steps, long chunks, long first_unit, long padded, global const real *restrict U,
           global real *restrict sums)
 {
-    local real left[DEPTH * TILE], right[DEPTH * STRIP], scratch[2 * LANES];
+    local real left[DEPTH * TILE], right[DEPTH * TILE], scratch[2 * LANES];
     const int lane = get_local_id(0);
     const long tiles = padded / TILE, pairs = tiles * (tiles + 1) / 2;
     const long unit = first_unit + get_group_id(0) / pairs, pair = get_group_id(0) % pairs;
@@ -206,29 +195,27 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
     for (long t = t0; t < t1; t += DEPTH) {
         const int depth = (int)min((long)DEPTH, t1 - t);
         const long begin = offset + unit / chunks * sb + t * st;
-        stage(left, states, begin, st, si, i * TILE, TILE, N, depth);
-        for (int n = 0; n < TILE; n += STRIP) {
+        if (i != j)
+            stage(left, states, begin, st, si, i * TILE, N, depth);
+        stage(right, states, begin, st, si, j * TILE, N, depth);
+        BARRIER();
+        local const real *rows = i == j ? right : left;
+        for (int part = lane; part < PARTS; part += LANES) {
+            const int m0 = PART_ROW(part), n0 = PART_COLUMN(part);
             if (i != j)
-                stage(right, states, begin, st, si, j * TILE + n, STRIP, N, depth);
-            BARRIER();
-            local const real *columns = i == j ? left + STAGED(0, n) : right;
-            for (int k = lane; k < STRIP_PARTS; k += LANES) {
-                const int part = n / WIDTH * (TILE / DOWN) + k, m0 = PART_ROW(part), n0 = PART_COLUMN(part);
-                if (i != j)
-                    fetch(part, states, begin + DEPTH * st, st, si, i * TILE);
-                fetch(part, states, begin + DEPTH * st, st, si, j * TILE);
-                if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
-                    continue; /* below the diagonal, or past the last neuron */
-                global const real *u = U + FOLDED(i * TILE + m0, j * TILE + n0);
-                for (int start = 0; start < depth; start += RUN) {
-                    realv products[DOWN][ACROSS];
-                    clear(products);
-                    multiply(products, left + STAGED(0, m0), PANEL, 1, columns, n0 - n, start, min(start + RUN, depth));
-                    vector_add(&met, &met_lost, meet(products, u));
-                }
+                fetch(part, states, begin + DEPTH * st, st, si, i * TILE);
+            fetch(part, states, begin + DEPTH * st, st, si, j * TILE);
+            if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
+                continue; /* below the diagonal, or past the last neuron */
+            global const real *u = U + FOLDED(i * TILE + m0, j * TILE + n0);
+            for (int start = 0; start < depth; start += RUN) {
+                realv products[DOWN][ACROSS];
+                clear(products);
+                multiply(products, rows + STAGED(0, m0), PANEL, 1, right, n0, start, min(start + RUN, depth));
+                vector_add(&met, &met_lost, meet(products, u));
             }
-            BARRIER();
         }
+        BARRIER();
     }
     const sum all = group_sum((sum)(components_sum(met), -components_sum(met_lost)), scratch);
     if (lane == 0)
@@ -264,15 +251,20 @@ INLINE void fetch_rows(int part, global const element *states, local const long 
 #endif
 }
 
-/* Stage U[first .. first + depth, column .. column + STRIP), panel by panel, as it lies. */
+/* A lone lane takes U as it lies, panels that fit into the first cache; others stage U[first .. first + depth, column ..
+ * column + TILE). */
+#if LANES == 1
+MULTIPLY(multiply_weights, global)
+#else
 INLINE void stage_weights(local real *staged, global const real *U, long padded, long first, long column, int depth)
 {
-    for (int k = get_local_id(0) * VECTOR; k < DEPTH * STRIP; k += LANES * VECTOR) {
-        const int d = STAGED_ROW(k);
+    for (int k = get_local_id(0) * VECTOR; k < DEPTH * TILE; k += LANES * VECTOR) {
+        const int d = k / PANEL % DEPTH, c = k / (DEPTH * PANEL) * PANEL + k % PANEL;
         if (d < depth)
-            VSTORE(local, REAL, VLOAD(global, REAL, U + FOLDED(first + d, column + STAGED_COLUMN(k))), staged + k);
+            VSTORE(local, REAL, VLOAD(global, REAL, U + FOLDED(first + d, column + c)), staged + k);
     }
 }
+#endif
 
 /* A part's sums stay in registers, or lie in local memory. */
 #if ONE_PART
@@ -297,7 +289,10 @@ correlate_step(global const element *restrict states, long offset, long sb, long
                long first_unit, long padded, global const real *restrict U, global real *restrict sums,
                global real *restrict product)
 {
-    local real left[TILE * LINE], right[DEPTH * STRIP], parts[TILE * PARTS_ACROSS];
+    local real left[TILE * LINE], parts[TILE * PARTS_ACROSS];
+#if LANES > 1
+    local real right[DEPTH * TILE];
+#endif
     local long begin[TILE];
 #if ONE_PART
     realv totals[DOWN][ACROSS];
@@ -322,27 +317,32 @@ correlate_step(global const element *restrict states, long offset, long sb, long
     for (long i = 0; i < end; i += DEPTH) {
         const int depth = (int)min((long)DEPTH, end - i);
         stage_rows(left, states, begin, si, i, depth);
-        for (int n = 0; n < TILE; n += STRIP) {
-            stage_weights(right, U, padded, i, j * TILE + n, depth);
-            BARRIER();
-            for (int k = lane; k < STRIP_PARTS; k += LANES) {
-                const int part = n / WIDTH * (TILE / DOWN) + k, m0 = PART_ROW(part), n0 = PART_COLUMN(part);
-                fetch_rows(part, states, begin, si, i + DEPTH);
-                if (j * TILE + n0 >= N || first_row + m0 >= R)
-                    continue;
-                for (int start = 0; start < depth; start += RUN) {
-                    realv products[DOWN][ACROSS];
-                    clear(products);
-                    multiply(products, left + m0 * LINE, 1, LINE, right, n0 - n, start, min(start + RUN, depth));
+#if LANES > 1
+        stage_weights(right, U, padded, i, j * TILE, depth);
+#endif
+        BARRIER();
+        for (int part = lane; part < PARTS; part += LANES) {
+            const int m0 = PART_ROW(part), n0 = PART_COLUMN(part);
+            fetch_rows(part, states, begin, si, i + DEPTH < end ? i + DEPTH : j * TILE);
+            if (j * TILE + n0 >= N || first_row + m0 >= R)
+                continue;
+            for (int start = 0; start < depth; start += RUN) {
+                realv products[DOWN][ACROSS];
+                clear(products);
+#if LANES == 1
+                multiply_weights(products, left + m0 * LINE, 1, LINE, U + FOLDED(i, j * TILE + n0), 0, start,
+                                 min(start + RUN, depth));
+#else
+                multiply(products, left + m0 * LINE, 1, LINE, right, n0, start, min(start + RUN, depth));
+#endif
 #pragma unroll
-                    for (int m = 0; m < DOWN; ++m)
+                for (int m = 0; m < DOWN; ++m)
 #pragma unroll
-                        for (int n = 0; n < ACROSS; ++n)
-                            TOTAL(part, m, n) += products[m][n];
-                }
+                    for (int n = 0; n < ACROSS; ++n)
+                        TOTAL(part, m, n) += products[m][n];
             }
-            BARRIER();
         }
+        BARRIER();
     }
 
     for (int part = lane; part < PARTS; part += LANES) {
@@ -374,20 +374,21 @@ correlate_step(global const element *restrict states, long offset, long sb, long
 #endif
 
 #if GRADIENT == 2
-/* Stage the columns [first, first + width) of `depth` rows, times a factor for each. */
+/* Stage as above, each row times a factor. */
 INLINE void stage_signed(local real *staged, global const element *states, local const long *begin,
-                         local const real *factor, long si, long first, int width, long N, int depth)
+                         local const real *factor, long si, long first, long N, int depth)
 {
-    const int end = DEPTH * staged_columns(first, width, N);
-    for (int k = get_local_id(0) * VECTOR; k < end; k += LANES * VECTOR) {
-        const int d = STAGED_ROW(k), c = STAGED_COLUMN(k);
+    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
+        const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
         const long column = first + c, index = begin[d] + column * si;
+        if (column - column % PANEL >= N)
+            continue;
         realv x = (realv)0;
         if (d < depth && column + VECTOR <= N)
             x = load(states, index, si) * factor[d];
         else if (d < depth && column < N)
             x = load_some(states, index, si, N - column) * factor[d];
-        VSTORE(local, REAL, x, staged + k);
+        VSTORE(local, REAL, x, staged + STAGED(d, c));
     }
 }
 
@@ -426,7 +427,7 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
                   global const real *restrict factors, long batches, global const real *restrict sums,
                   global const real *restrict row_energies, global real *restrict triangles)
 {
-    local real left[DEPTH * TILE], right[DEPTH * STRIP], one[DEPTH], sign_of[DEPTH];
+    local real left[DEPTH * TILE], right[DEPTH * TILE], one[DEPTH], sign_of[DEPTH];
     local long begin[DEPTH];
     const int lane = get_local_id(0);
     const long tiles = (N + TILE - 1) / TILE, pairs = tiles * (tiles + 1) / 2;
@@ -451,26 +452,25 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
 #endif
         }
         BARRIER();
-        stage_signed(left, states, begin, one, si, i * TILE, TILE, N, depth);
+        stage_signed(left, states, begin, one, si, i * TILE, N, depth);
+        stage_signed(right, states, begin, sign_of, si, j * TILE, N, depth);
+        BARRIER();
         const long stage = (row - first) / DEPTH;
         const bool ends = stage % STAGES == STAGES - 1 || row + DEPTH >= end;
-        for (int n = 0; n < TILE; n += STRIP) {
-            stage_signed(right, states, begin, sign_of, si, j * TILE + n, STRIP, N, depth);
-            BARRIER();
-            for (int k = lane; k < STRIP_PARTS; k += LANES) {
-                const int part = n / WIDTH * (TILE / DOWN) + k, m0 = PART_ROW(part), n0 = PART_COLUMN(part);
-                fetch(part, states, begin[0] + DEPTH * st, st, si, i * TILE);
+        for (int part = lane; part < PARTS; part += LANES) {
+            const int m0 = PART_ROW(part), n0 = PART_COLUMN(part);
+            fetch(part, states, begin[0] + DEPTH * st, st, si, i * TILE);
+            if (i != j)
                 fetch(part, states, begin[0] + DEPTH * st, st, si, j * TILE);
-                if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
-                    continue; /* below the diagonal, or past the last neuron */
-                if (stage % STAGES == 0)
-                    clear(products);
-                multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0 - n, 0, depth);
-                if (ends)
-                    add_part(tile, part, products, unit < slots && stage < STAGES);
-            }
-            BARRIER();
+            if ((i == j && m0 > n0 + WIDTH - 1) || j * TILE + n0 >= N)
+                continue; /* below the diagonal, or past the last neuron */
+            if (stage % STAGES == 0)
+                clear(products);
+            multiply(products, left + STAGED(0, m0), PANEL, 1, right, n0, 0, depth);
+            if (ends)
+                add_part(tile, part, products, unit < slots && stage < STAGES);
         }
+        BARRIER();
     }
 }
 
