@@ -80,16 +80,21 @@ fold(global const element *restrict weights, long offset, long sb, long si, long
 {
     const long i0 = (long)get_group_id(0) * VECTOR;
     for (long j0 = get_local_id(0) * VECTOR; j0 < padded; j0 += LANES * VECTOR) {
-        for (long j = j0; j < j0 + VECTOR; ++j) {
+        global real *block = U + FOLDED(i0, j0);
+        for (int c = 0; c < VECTOR; ++c) {
+            const long j = j0 + c;
             AHEAD(weights + offset + (j + LANES * VECTOR) * si + i0 * sj);
-            for (long i = i0; i < i0 + VECTOR; ++i) {
+            AHEAD(U + FOLDED(i0 + c, j0 + LANES * VECTOR));
+            for (int r = 0; r < VECTOR; ++r) {
+                const long i = i0 + r;
                 const bool below = j < N && i < (GRADIENT ? N : j);
-                U[FOLDED(i, j)] = below ? LOAD_ONE(weights + offset + j * si + i * sj) : (real)0;
+                block[r * PANEL + c] = below ? LOAD_ONE(weights + offset + j * si + i * sj) : (real)0;
             }
         }
-        for (long i = i0; i < min(i0 + VECTOR, N); ++i)
-            for (long j = GRADIENT ? j0 : max(i, j0); j < min(j0 + VECTOR, N); ++j)
-                U[FOLDED(i, j)] += LOAD_ONE(weights + offset + i * si + j * sj);
+        for (int r = 0; r < VECTOR && i0 + r < N; ++r)
+            for (int c = 0; c < VECTOR && j0 + c < N; ++c)
+                if (i0 + r <= (GRADIENT ? N : j0 + c))
+                    block[r * PANEL + c] += LOAD_ONE(weights + offset + (i0 + r) * si + (j0 + c) * sj);
     }
 }
 #endif
