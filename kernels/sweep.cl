@@ -133,8 +133,9 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
 #if ALONG
             /* Whichever way they are taken: here the steps of a neuron. */
             if (rows > 1) {
-                const realv d = load_neighbours(first + r * si) - load_neighbours(later + r * si);
-                squared = r < skip ? squared : fma(d, d, squared);
+                const long lag = r < skip ? 0 : set->lag[l]; /* of no difference where another vector counts it */
+                const realv d = load_neighbours(first + r * si) - load_neighbours(first + r * si + lag);
+                squared = fma(d, d, squared);
                 continue;
             }
 #endif

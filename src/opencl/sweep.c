@@ -149,11 +149,10 @@ static ratecl_status add_states(rc_cl_builder *b)
     return RATECL_OK;
 }
 
-/* Whether one program reads both. */
+/* Whether one program reads both well. */
 static bool are_alike(const rc_view *a, const rc_view *b)
 {
-    return a->element == b->element && rc_is_contiguous(a) == rc_is_contiguous(b) &&
-           rc_is_along(a) == rc_is_along(b);
+    return a->element == b->element && rc_is_contiguous(a) && rc_is_contiguous(b);
 }
 
 static ratecl_status add_reference(rc_cl_builder *b)
