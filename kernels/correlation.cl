@@ -73,18 +73,17 @@
 #define FOLDED(i, j) (((j) / PANEL * padded + (i)) * PANEL + (j) % PANEL)
 
 #if GRADIENT < 2
-/* VECTOR rows of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they lie. */
+/* VECTOR columns of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they lie. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
      global real *restrict U)
 {
-    const long i0 = (long)get_group_id(0) * VECTOR;
-    for (long j0 = get_local_id(0) * VECTOR; j0 < padded; j0 += LANES * VECTOR) {
+    const long j0 = (long)get_group_id(0) * VECTOR;
+    for (long i0 = get_local_id(0) * VECTOR; i0 < padded; i0 += LANES * VECTOR) {
         global real *block = U + FOLDED(i0, j0);
         for (int c = 0; c < VECTOR; ++c) {
             const long j = j0 + c;
-            AHEAD(weights + offset + (j + LANES * VECTOR) * si + i0 * sj);
-            AHEAD(U + FOLDED(i0 + c, j0 + LANES * VECTOR));
+            AHEAD(weights + offset + (i0 + c + 4 * LANES * VECTOR) * si + j0 * sj);
             for (int r = 0; r < VECTOR; ++r) {
                 const long i = i0 + r;
                 const bool below = j < N && i < (GRADIENT ? N : j);
