@@ -204,10 +204,9 @@ typedef void store_function(void *memory, const int64_t *offset, int64_t rows, i
             for (int64_t r = k; r < k + count; r++) {                                                        \
                 name##_element *const to = element + offset[r];                                              \
                 const real *const from = piece + r * leading;                                                \
-                if (stride == 1 && accumulate) {                                                             \
-                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] += (name##_element)from[j];    \
-                } else if (stride == 1) {                                                                    \
-                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] = (name##_element)from[j];     \
+                if (stride == 1) {                                                                           \
+                    _Pragma("omp simd") for (int64_t j = 0; j < n; j++) to[j] =                              \
+                        (name##_element)from[j] + (accumulate ? to[j] : 0);                                  \
                 } else {                                                                                     \
                     for (int64_t j = i; j < n; j++)                                                          \
                         to[j * stride] = (name##_element)from[j] + (accumulate ? to[j * stride] : 0);        \

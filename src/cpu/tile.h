@@ -72,14 +72,14 @@ static inline void rc_tile_later(const rc_view *view, const void *memory, const 
     const int64_t T = view->shape[1], stride = view->strides[1];
     rc_rows beyond;
     const real *beyond_row[RC_PIECE_ROWS];
-    int64_t place[RC_PIECE_ROWS];
+    int8_t place[RC_PIECE_ROWS] = { 0 };
     beyond.count = 0;
     for (int64_t k = 0; k < rows->count; k++) {
         const int64_t t = rows->step[k] + distance, there = k + distance;
         const bool exists = t >= 0 && t < T, here = exists && there >= 0 && there < rows->count;
         later[k] = here ? row[there] : NULL;
         if (exists && !here) {
-            place[beyond.count] = k;
+            place[beyond.count] = (int8_t)k;
             beyond.offset[beyond.count++] = rows->offset[k] + distance * stride;
         }
     }
