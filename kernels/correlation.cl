@@ -73,13 +73,14 @@
 #define FOLDED(i, j) (((j) / PANEL * padded + (i)) * PANEL + (j) % PANEL)
 
 #if GRADIENT < 2
-/* VECTOR columns of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they lie. */
+/* VECTOR columns of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they lie;
+ * of half of W no farther than the diagonal's tile, beyond which nothing is read. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
      global real *restrict U)
 {
-    const long j0 = (long)get_group_id(0) * VECTOR;
-    for (long i0 = get_local_id(0) * VECTOR; i0 < padded; i0 += LANES * VECTOR) {
+    const long j0 = (long)get_group_id(0) * VECTOR, end = GRADIENT ? padded : (j0 / TILE + 1) * TILE;
+    for (long i0 = LANE * VECTOR; i0 < end; i0 += LANES * VECTOR) {
         global real *block = U + FOLDED(i0, j0);
         for (int c = 0; c < VECTOR; ++c) {
             const long j = j0 + c;
