@@ -16,7 +16,7 @@
  *   DEPTH       steps of the inner sum that are staged in local memory at once
  *   RUN         steps that are added up before the tile meets the weights: a run of n equal numbers costs
  *               up to n/3 units in the last place
- *   LONG_RUN    rows that are added up in registers before they join a compensated sum
+ *   LONG_RUN    steps that are added up in registers, run by run, before they join the sums of all
  *   PANEL       columns that lie together in local memory: TILE, or ACROSS * VECTOR for a CPU's cache
  */
 #ifndef GRADIENT
@@ -67,8 +67,10 @@
 #define PART_ROW(part) ((part) / PARTS_ACROSS * DOWN)
 #define PART_COLUMN(part) ((part) % PARTS_ACROSS * WIDTH)
 #endif
-/* One part for each lane stays in its registers from one stage to the next. */
+/* One part for each lane stays in its registers from one stage to the next: so many stages are added up there before
+ * they join the sums of all. */
 #define ONE_PART (PARTS <= LANES)
+#define STAGES (ONE_PART && LONG_RUN > DEPTH ? LONG_RUN / DEPTH : 1)
 /* Where U[i,j] lies: panels as they are staged. */
 #define FOLDED(i, j) (((j) / PANEL * padded + (i)) * PANEL + (j) % PANEL)
 
@@ -319,8 +321,11 @@ correlate_step(global const element *restrict states, long offset, long sb, long
     BARRIER();
 
     const long end = GRADIENT ? N : min((j + 1) * TILE, N);
+    realv recent[DOWN][ACROSS];
     for (long i = 0; i < end; i += DEPTH) {
         const int depth = (int)min((long)DEPTH, end - i);
+        const long number = i / DEPTH;
+        const bool ends = number % STAGES == STAGES - 1 || i + DEPTH >= end;
         stage_rows(left, states, begin, si, i, depth);
 #if LANES > 1
         stage_weights(right, U, padded, i, j * TILE, depth);
@@ -331,6 +336,8 @@ correlate_step(global const element *restrict states, long offset, long sb, long
             fetch_rows(part, states, begin, si, i + DEPTH < end ? i + DEPTH : j * TILE);
             if (j * TILE + n0 >= N || first_row + m0 >= R)
                 continue;
+            if (number % STAGES == 0)
+                clear(recent);
             for (int start = 0; start < depth; start += RUN) {
                 realv products[DOWN][ACROSS];
                 clear(products);
@@ -344,8 +351,15 @@ correlate_step(global const element *restrict states, long offset, long sb, long
                 for (int m = 0; m < DOWN; ++m)
 #pragma unroll
                     for (int n = 0; n < ACROSS; ++n)
-                        TOTAL(part, m, n) += products[m][n];
+                        recent[m][n] += products[m][n];
             }
+            if (!ends)
+                continue;
+#pragma unroll
+            for (int m = 0; m < DOWN; ++m)
+#pragma unroll
+                for (int n = 0; n < ACROSS; ++n)
+                    TOTAL(part, m, n) += recent[m][n];
         }
         BARRIER();
     }
@@ -406,9 +420,6 @@ INLINE void stage_signed(local real *staged, global const element *states, local
 #else
 #define PLACE(part, m, n) ((((m)*ACROSS + (n)) * PARTS + (part)) * VECTOR)
 #endif
-
-/* Stages that are added up before they join the compensated sums. */
-#define STAGES (ONE_PART && LONG_RUN > DEPTH ? LONG_RUN / DEPTH : 1)
 
 /* Add to the compensated sums of a part, or begin them. */
 INLINE void add_part(global real *tile, int part, realv products[DOWN][ACROSS], bool fresh)
