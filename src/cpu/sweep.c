@@ -8,7 +8,7 @@
 #include "tile.h"
 
 /* GROUP_ROWS meet in the first-level cache. */
-enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, CACHE_LINE = 64 };
+enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, STREAM_AHEAD = 2, CACHE_LINE = 64 };
 
 typedef struct thread_scratch {
     real now[RC_PIECE_ROWS * RC_PIECE_LEADING];
@@ -282,10 +282,10 @@ RC_LOOP void end_counts(columns *c, int64_t n, int64_t rows)
     }
 }
 
-static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n, int64_t ahead)
+static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n)
 {
     if (rows == GROUP_ROWS)
-        add_eight_rows(c, row, n, ahead);
+        add_eight_rows(c, row, n, 0);
     for (int64_t k = 0; rows < GROUP_ROWS && k < rows; k++)
         add_one_row(c, row[k], n);
 }
@@ -359,6 +359,31 @@ static void add_counts(const rc_cpu_sweep *sweep, region at, columns *c)
     end_counts(c, at.n, at.rows);
 }
 
+static const real *row_at(const rc_cpu_sweep *sweep, region at, int64_t r)
+{
+    return (const real *)sweep->memory + rc_rows_find(sweep->view, r, 1).offset[0] + at.column;
+}
+
+/* Whether nothing is wanted but moments, of rows that lie as reals. */
+static bool moments_alone(const rc_cpu_sweep *sweep)
+{
+    return sweep->moments && !sweep->entropy && sweep->lag_count == 0 && rc_tile_in_place(sweep->view);
+}
+
+/* The order of the rows is free then: memory answers fastest to several streams that are far apart. */
+static void add_streams(const rc_cpu_sweep *sweep, region at, columns *c)
+{
+    const int64_t length = at.rows / GROUP_ROWS, ahead = rc_tile_ahead(sweep->view, STREAM_AHEAD);
+    const real *row[GROUP_ROWS];
+    for (int64_t k = 0; k < length; k++) {
+        for (int64_t s = 0; s < GROUP_ROWS; s++)
+            row[s] = row_at(sweep, at, at.first + s * length + k);
+        add_eight_rows(c, row, at.n, ahead);
+    }
+    for (int64_t r = at.first + GROUP_ROWS * length; r < at.first + at.rows; r++)
+        add_one_row(c, row_at(sweep, at, r), at.n);
+}
+
 /* What the pieces of a region add to. */
 typedef struct region_sums {
     double *rows; /* (rows, 2) */
@@ -397,9 +422,6 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
                       region_sums *sums)
 {
     const real *later[RC_PIECE_ROWS] = { NULL };
-    /* What goes row by row fetches what comes next. */
-    const bool alone = !sweep->entropy && sweep->lag_count == 0;
-    const int64_t ahead = alone ? rc_tile_ahead(sweep->view, GROUP_ROWS) : 0;
     for (size_t l = 0; l < sweep->lag_count || l == 0; l++) {
         double squares[RC_LANES] = { 0 };
         if (l < sweep->lag_count)
@@ -408,7 +430,7 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
         for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
             const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
             if (l == 0 && sweep->moments && !counts(sweep))
-                add_moments(c, p->row + k, end - k, at.n, ahead);
+                add_moments(c, p->row + k, end - k, at.n);
             add_rows(sweep, p, k, end, at, l == 0 && sweep->entropy, later, sums, squares);
         }
         if (l < sweep->lag_count)
@@ -426,6 +448,10 @@ static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scr
             return;
     } else if (sweep->moments) {
         find_shift(sweep, at, scratch->now, c);
+    }
+    if (moments_alone(sweep)) {
+        add_streams(sweep, at, c);
+        return;
     }
     region_sums sums = { .lags = lag_sums };
     for (int64_t done = 0; done < at.rows; done += most) {
