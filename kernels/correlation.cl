@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Hebbian sums: tiles of products that live in registers and meet the weights there.
  *
- * W is folded first: U[i,j] = W[i,j] + W[j,i] above the diagonal, W[i,i] on it, 0 below, padded with zeros to
- * whole tiles. So only the part i <= j of a product is computed, and no edge of U needs care. Where the gradient
- * to the states is wanted, U is W + W^T as a whole, and S U is its product.
+ * W is folded first: U[i,j] = W[i,j] + W[j,i] above the diagonal, W[i,i] on it, 0 below it in its tile, padded with
+ * zeros to whole tiles. So only the part i <= j of a product is computed, and no edge of U needs care. Where the
+ * gradient to the states is wanted, U is W + W^T as a whole, and S U is its product.
  *   correlate          sum_ij U[i,j] sum_t S[t,i] S[t,j] over a chunk of one batch's steps
  *   correlate_step     sum_j S[r,j] sum_i U[i,j] S[r,i] for each row r, and the inner sums where they are wanted
  *   correlate_weights  sum_r sign_r S[r,i] S[r,j] for i <= j: the gradient to W, which gradient_weights gives
@@ -16,8 +16,8 @@
  *   DEPTH       steps of the inner sum that are staged in local memory at once
  *   RUN         steps that are added up before the tile meets the weights: a run of n equal numbers costs
  *               up to n/3 units in the last place
- *   LONG_RUN    steps that are added up in registers, run by run, before they join the sums of all
- *   PANEL       columns that lie together in local memory: TILE, or ACROSS * VECTOR for a CPU's cache
+ *   LONG_RUN    steps that a lane of one part adds up in registers, run by run, before they join the sums of all
+ *   PANEL       columns that lie together in local memory and in U: TILE, or ACROSS * VECTOR for a CPU's cache
  */
 #ifndef GRADIENT
 #define GRADIENT 0
@@ -75,8 +75,8 @@
 #define FOLDED(i, j) (((j) / PANEL * padded + (i)) * PANEL + (j) % PANEL)
 
 #if GRADIENT < 2
-/* VECTOR columns of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they lie;
- * of half of W no farther than the diagonal's tile, beyond which nothing is read. */
+/* VECTOR columns of U from W (1, N, N) of any layout for each group, in blocks to which both of W's are added as they
+ * lie; of half of W no farther than the diagonal's tile, beyond which nothing is read. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
      global real *restrict U)
@@ -106,7 +106,7 @@ fold(global const element *restrict weights, long offset, long sb, long si, long
 INLINE void stage(local real *staged, global const element *states, long begin, long step, long si,
                   long first, long N, int depth)
 {
-    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
+    for (int k = LANE; k < DEPTH * (TILE / VECTOR); k += LANES) {
         const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
         const long column = first + c, index = begin + d * step + column * si;
         if (column - column % PANEL >= N)
@@ -191,7 +191,7 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
           global real *restrict sums)
 {
     local real left[DEPTH * TILE], right[DEPTH * TILE], scratch[2 * LANES];
-    const int lane = get_local_id(0);
+    const int lane = LANE;
     const long tiles = padded / TILE, pairs = tiles * (tiles + 1) / 2;
     const long unit = first_unit + get_group_id(0) / pairs, pair = get_group_id(0) % pairs;
     const long t0 = unit % chunks * chunk_steps, t1 = min(t0 + chunk_steps, T);
@@ -236,7 +236,7 @@ correlate(global const element *restrict states, long offset, long sb, long st, 
 INLINE void stage_rows(local real *staged, global const element *states, local const long *begin, long si,
                        long first, int depth)
 {
-    for (int k = get_local_id(0); k < TILE * (DEPTH / VECTOR); k += LANES) {
+    for (int k = LANE; k < TILE * (DEPTH / VECTOR); k += LANES) {
         const int c = k / (DEPTH / VECTOR), d = k % (DEPTH / VECTOR) * VECTOR;
         const long index = begin[c] + (first + d) * si;
         realv x = (realv)0;
@@ -258,14 +258,14 @@ INLINE void fetch_rows(int part, global const element *states, local const long 
 #endif
 }
 
-/* A lone lane takes U as it lies, panels that fit into the first cache; others stage U[first .. first + depth, column ..
- * column + TILE). */
+/* A lone lane takes U as it lies, panels that fit into the first cache; others stage the rows from `first` on of a tile
+ * of it. */
 #if LANES == 1
 MULTIPLY(multiply_weights, global)
 #else
 INLINE void stage_weights(local real *staged, global const real *U, long padded, long first, long column, int depth)
 {
-    for (int k = get_local_id(0) * VECTOR; k < DEPTH * TILE; k += LANES * VECTOR) {
+    for (int k = LANE * VECTOR; k < DEPTH * TILE; k += LANES * VECTOR) {
         const int d = k / PANEL % DEPTH, c = k / (DEPTH * PANEL) * PANEL + k % PANEL;
         if (d < depth)
             VSTORE(local, REAL, VLOAD(global, REAL, U + FOLDED(first + d, column + c)), staged + k);
@@ -306,7 +306,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
 #else
     local realv totals[PARTS * DOWN * ACROSS];
 #endif
-    const int lane = get_local_id(0);
+    const int lane = LANE;
     const long tiles = padded / TILE;
     const long first_row = (first_unit + get_group_id(0) / tiles) * TILE, j = get_group_id(0) % tiles;
 
@@ -397,7 +397,7 @@ correlate_step(global const element *restrict states, long offset, long sb, long
 INLINE void stage_signed(local real *staged, global const element *states, local const long *begin,
                          local const real *factor, long si, long first, long N, int depth)
 {
-    for (int k = get_local_id(0); k < DEPTH * (TILE / VECTOR); k += LANES) {
+    for (int k = LANE; k < DEPTH * (TILE / VECTOR); k += LANES) {
         const int d = k / (TILE / VECTOR), c = k % (TILE / VECTOR) * VECTOR;
         const long column = first + c, index = begin[d] + column * si;
         if (column - column % PANEL >= N)
@@ -445,7 +445,7 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
 {
     local real left[DEPTH * TILE], right[DEPTH * TILE], one[DEPTH], sign_of[DEPTH];
     local long begin[DEPTH];
-    const int lane = get_local_id(0);
+    const int lane = LANE;
     const long tiles = (N + TILE - 1) / TILE, pairs = tiles * (tiles + 1) / 2;
     const long unit = first_unit + get_group_id(0) / pairs, pair = get_group_id(0) % pairs;
     const long first = unit * unit_rows, end = min(first + unit_rows, R);
@@ -516,7 +516,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
                  global const real *restrict triangles)
 {
-    const long across = (N + VECTOR - 1) / VECTOR, k = (long)get_group_id(0) * LANES + get_local_id(0);
+    const long across = (N + VECTOR - 1) / VECTOR, k = (long)get_group_id(0) * LANES + LANE;
     const long i0 = k / across * VECTOR, j0 = k % across * VECTOR;
     if (j0 < i0)
         return;

@@ -98,9 +98,9 @@ static void check_shape(ratecl_context *context, int64_t B, int64_t T, int64_t N
     outputs.gradient_reference = room_for(&of, REFERENCE);
     outputs.gradient_weights = room_for(&of, WEIGHTS);
     for (int again = 0; again < 3; again++) {
-        counting = again > 0;
+        __atomic_store_n(&counting, again > 0, __ATOMIC_RELAXED);
         const ratecl_status status = ratecl_evaluate(plan, &inputs, &outputs);
-        counting = false;
+        __atomic_store_n(&counting, false, __ATOMIC_RELAXED);
         ck_assert_int_eq(status, RATECL_OK);
     }
     ck_assert_msg(allocations == 0, "(%d, %d, %d): %zu allocations", (int)B, (int)T, (int)N, allocations);
@@ -125,9 +125,9 @@ END_TEST
 /* What counts nothing would find nothing. */
 START_TEST(allocations_are_counted)
 {
-    counting = true;
+    __atomic_store_n(&counting, true, __ATOMIC_RELAXED);
     void *volatile block = malloc(1);
-    counting = false;
+    __atomic_store_n(&counting, false, __ATOMIC_RELAXED);
     free(block);
     ck_assert_uint_eq(allocations, 1);
     allocations = 0;

@@ -473,7 +473,7 @@ static ratecl_status evaluate_in_buffers(ratecl_plan *plan, const ratecl_inputs 
     take_back(owner, outputs.gradient_weights, to->gradient_weights, to->gradient_weights_bytes, done);
     ASSERT_CL(clReleaseEvent(done));
     const ratecl_status status = ratecl_cl_wait(plan, to);
-    ck_assert_uint_eq(creations, before); /* an evaluation creates nothing */
+    ck_assert_uint_eq(creations, before); /* an evaluation creates no buffer, kernel or queue */
     release_buffers(&inputs);
     ASSERT_CL(clReleaseMemObject(inputs.cotangents));
     if (inputs.scale)

@@ -19,7 +19,7 @@ check() {
 }
 
 for precision in 32 64; do
-    for shape in '-DLANES=1 -DVECTOR=16' '-DLANES=64 -DVECTOR=4'; do
+    for shape in '-DLANES=1 -DVECTOR=16 -DSTEP=16' '-DLANES=64 -DVECTOR=4 -DSTEP=4'; do
         for element in 0 1 2 3; do
             set -- -DPRECISION=$precision $shape -DELEMENT=$element -DFETCH=1 -DSTREAM=1
             for gradient in 0 1; do
@@ -27,7 +27,7 @@ for precision in 32 64; do
                     check sweep.cl "$@" -DGRADIENT=$gradient -DENTROPY=$entropy
                 done
             done
-            check sweep.cl "$@" -DCONTIGUOUS=0 -DALONG=1 -DSTEP=16
+            check sweep.cl "$@" -DCONTIGUOUS=0 -DALONG=1
             check gradient.cl "$@"
             check gradient.cl "$@" -DOUTPUT=1 -DACCUMULATE=1
             for gradient in 0 1 2; do

@@ -110,13 +110,20 @@ static double meet_batch(const rc_cpu_correlation *work, const real *copy, int64
     return rc_sum_lanes(sums);
 }
 
+/* The first of a triangle's panels that part `part` of `parts` has: panel p is as long as p + 1, so equal
+ * areas end at square roots. */
+static int64_t part_begin(int64_t panels, int64_t part, int64_t parts)
+{
+    return (int64_t)((double)panels * sqrt((double)part / (double)parts));
+}
+
 void rc_batch_task(const void *correlation, int64_t task, void *scratch)
 {
     const rc_cpu_correlation *const work = correlation;
     const int64_t B = work->states->shape[0], T = work->states->shape[1], parts = work->batch_parts;
     const int64_t part = task % parts, chunk = task / parts % work->batch_chunks;
-    const int64_t begin = rc_part_begin(work->panels, part, parts),
-                  end = rc_part_begin(work->panels, part + 1, parts);
+    const int64_t begin = part_begin(work->panels, part, parts),
+                  end = part_begin(work->panels, part + 1, parts);
     const int64_t first = task / parts / work->batch_chunks * work->batch_run;
     const int64_t t = chunk * work->batch_steps, steps = rc_least(work->batch_steps, T - t);
     const bool several = work->batch_run > 1;

@@ -4,8 +4,6 @@
 #ifndef RATECL_SRC_CPU_MULTIPLY_H
 #define RATECL_SRC_CPU_MULTIPLY_H
 
-#include <math.h>
-
 #include "tile.h"
 #include "vector.h"
 
@@ -77,13 +75,6 @@ RC_INLINE void rc_multiply_add(double *sums, const real *a, int64_t a_row, int64
         for (int j = 0; j < RC_TILE_ROWS * RC_PANEL; j++)
             sums[j] += (double)elements[j];
     }
-}
-
-/* The first of a triangle's panels that part `part` of `parts` has: panel p is as long as p + 1, so equal
- * areas end at square roots. */
-static inline int64_t rc_part_begin(int64_t panels, int64_t part, int64_t parts)
-{
-    return (int64_t)((double)panels * sqrt((double)part / (double)parts));
 }
 
 /* Copy the columns [column, column + columns) of rows of the states to (count, leading) reals: zero beyond

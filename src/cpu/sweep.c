@@ -230,8 +230,7 @@ RC_LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64
         take_eight_rows(c, row, n, 0, false);
 }
 
-/* The same of whole numbers: sums of eight are exact in reals. What lies `ahead` bytes after them is fetched.
- */
+/* The same of whole numbers: sums of eight are exact in reals. */
 RC_LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP_ROWS], int64_t n,
                                       int64_t ahead)
 {

@@ -108,8 +108,8 @@ static inline int64_t rc_tile_piece_rows(const rc_view *view)
     return rc_tile_in_place(view) || rc_tile_across(view) ? RC_PIECE_ROWS : RC_PIECE_ROWS / 4;
 }
 
-/* Bytes from a row to the one `steps` time steps after it, from which to fetch, and no less than memory takes
- * to answer; 0 where rows are copies. */
+/* How far ahead to fetch, in bytes: what is `steps` time steps after a row, but never nearer than what is
+ * read while memory answers; 0 where rows are copies. */
 static inline int64_t rc_tile_ahead(const rc_view *view, int64_t steps)
 {
     enum { LEAST = 1 << 14 };

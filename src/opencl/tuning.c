@@ -176,6 +176,24 @@ void rc_tuning_print(const rc_tuning *tuning, char text[RC_TUNING_BYTES])
                          fields[k].name, (int)*field_of(&copy, &fields[k]));
 }
 
+/* Reals of local memory that the correlation takes, of staged tiles so deep: those of both its kernels, since
+ * some drivers add up a program's kernels, and the sums of one, where lanes do not hold them in registers. */
+static size_t local_reals(const rc_tuning *t, int32_t depth)
+{
+    const size_t tile = (size_t)t->tile, width = (size_t)t->across * (size_t)t->tile_vector;
+    const bool in_registers = tile * tile <= (size_t)t->tile_lanes * width * (size_t)t->down;
+    return 4 * (size_t)depth * tile + 20 * tile + tile * tile / width + (in_registers ? 0 : tile * tile);
+}
+
+/* Tiles that leave room for some depth, then as deep as there is room for. */
+static void fit_local_memory(rc_tuning *t, size_t reals)
+{
+    while (local_reals(t, t->tile_vector) > reals && t->tile % (2 * t->panel) == 0)
+        t->tile /= 2;
+    while (local_reals(t, t->depth) > reals && t->depth % (2 * t->tile_vector) == 0)
+        t->depth /= 2;
+}
+
 ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, const char *tuned,
                                rc_tuning *tuning)
 {
@@ -196,13 +214,6 @@ ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision 
     tuning->sweep_lanes = at_most(tuning->sweep_lanes, lanes);
     tuning->merge_lanes = at_most(tuning->merge_lanes, lanes);
     tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
-    /* Both staged tiles of both correlation kernels, since some drivers add up a program's kernels, and the
-       sums, within the local memory. */
-    const int32_t width = tuning->across * tuning->tile_vector, square = tuning->tile * tuning->tile;
-    const bool in_registers = square <= tuning->tile_lanes * width * tuning->down;
-    const int32_t sums = 20 * tuning->tile + square / width + (in_registers ? 0 : square);
-    while (tuning->depth % (2 * tuning->tile_vector) == 0 &&
-           (size_t)(4 * tuning->depth * tuning->tile + sums) * real_bytes > limits->local_bytes)
-        tuning->depth /= 2;
+    fit_local_memory(tuning, limits->local_bytes / real_bytes);
     return RATECL_OK;
 }
