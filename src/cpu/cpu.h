@@ -8,6 +8,7 @@
 #include "../plan.h"
 
 enum {
+    RC_CACHE_LINE = 64,
     RC_BLOCK_ROWS = 256,    /* rows whose moments are taken about one shift */
     RC_TILE_COLUMNS = 1024, /* columns whose accumulators stay in the first-level cache */
     RC_STEP_ROWS = 128      /* rows that meet a panel of the weights while it is in cache */

@@ -10,7 +10,6 @@ enum {
     ENOUGH_TASKS = 64, /* for the threads of a large machine, and to even out their loads */
     BATCH_STEPS = 128, /* time steps that meet a tile of the weights while it is in cache */
     PART_SIDE = 256,   /* columns of a part of the weights' gradient, whose sums stay in cache */
-    CACHE_LINE = 64
 };
 
 static int64_t round_up(int64_t a, int64_t b)
@@ -23,11 +22,11 @@ static int64_t round_up(int64_t a, int64_t b)
 /* Take rows x columns elements of `bytes` bytes, which belong to the plan. */
 static ratecl_status take(rc_cpu_plan *plan, void *pointer, int64_t rows, int64_t columns, size_t bytes)
 {
-    const uint64_t most_elements = (PTRDIFF_MAX - CACHE_LINE) / bytes;
+    const uint64_t most_elements = (PTRDIFF_MAX - RC_CACHE_LINE) / bytes;
     void *block = NULL;
     if ((uint64_t)columns <= most_elements / (uint64_t)rc_most(rows, 1)) {
         const size_t wanted = (size_t)rows * (size_t)columns * bytes;
-        block = aligned_alloc(CACHE_LINE, (wanted / CACHE_LINE + 1) * CACHE_LINE);
+        block = aligned_alloc(RC_CACHE_LINE, (wanted / RC_CACHE_LINE + 1) * RC_CACHE_LINE);
     }
     if (block == NULL)
         return rc_fail(RATECL_ERROR_MEMORY, "no memory for the plan's scratch of %lld x %lld x %zu bytes",
@@ -40,8 +39,9 @@ static ratecl_status take(rc_cpu_plan *plan, void *pointer, int64_t rows, int64_
 /* Let each thread's scratch hold at least `bytes`. */
 static void want_scratch(rc_cpu_plan *plan, size_t bytes)
 {
-    const size_t lines = bytes / CACHE_LINE + (bytes % CACHE_LINE != 0);
-    plan->scratch_bytes = lines * CACHE_LINE > plan->scratch_bytes ? lines * CACHE_LINE : plan->scratch_bytes;
+    const size_t lines = bytes / RC_CACHE_LINE + (bytes % RC_CACHE_LINE != 0);
+    plan->scratch_bytes =
+        lines * RC_CACHE_LINE > plan->scratch_bytes ? lines * RC_CACHE_LINE : plan->scratch_bytes;
 }
 
 void rc_cpu_plan_release(void *plan_state)
@@ -162,8 +162,8 @@ static ratecl_status plan_correlation(rc_cpu_plan *plan)
     work->panels = rc_divide_up(N, panel);
     work->whole = spec->gradients[RC_STATES].wanted;
     /* An odd number of cache lines: rows at the same column do not share cache sets. */
-    const int64_t lines = rc_divide_up(work->panels * panel * real_bytes, CACHE_LINE) | 1;
-    work->leading = lines * CACHE_LINE / real_bytes;
+    const int64_t lines = rc_divide_up(work->panels * panel * real_bytes, RC_CACHE_LINE) | 1;
+    work->leading = lines * RC_CACHE_LINE / real_bytes;
     work->step_rows = rc_least(round_up(rc_divide_up(R, ENOUGH_TASKS), 8), RC_STEP_ROWS);
     work->step_tasks = rc_divide_up(R, work->step_rows);
     want_scratch(plan, (size_t)(2 * panel * panel * real_bytes));
@@ -193,7 +193,7 @@ static ratecl_status plan_weights(rc_cpu_plan *plan)
     work->panel = panel;
     work->panels = correlation->panels;
     work->side = PART_SIDE / panel;
-    work->leading = PART_SIDE + CACHE_LINE / real_bytes;
+    work->leading = PART_SIDE + RC_CACHE_LINE / real_bytes;
     const int64_t sides = rc_divide_up(work->panels, work->side);
     work->parts = sides * (sides + 1) / 2;
     const int64_t chunks = rc_divide_up(ENOUGH_TASKS / 2, work->parts);

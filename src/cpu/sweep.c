@@ -8,7 +8,7 @@
 #include "tile.h"
 
 /* GROUP_ROWS meet in the first-level cache. */
-enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, STREAM_AHEAD = 2, CACHE_LINE = 64 };
+enum { TILE = RC_TILE_COLUMNS, GROUP_ROWS = 8, STREAM_AHEAD = 2 };
 
 typedef struct thread_scratch {
     real now[RC_PIECE_ROWS * RC_PIECE_LEADING];
@@ -236,7 +236,7 @@ RC_LOOP void add_eight_rows_of_counts(columns *c, const uint8_t *const row[GROUP
 {
     int64_t j = 0;
     for (; j + RC_LANES <= n; j += RC_LANES) {
-        for (int k = 0; j % CACHE_LINE == 0 && k < GROUP_ROWS; k++)
+        for (int k = 0; j % RC_CACHE_LINE == 0 && k < GROUP_ROWS; k++)
             rc_fetch(row[k] + j, ahead);
         rc_vector sum = { 0 }, squares = { 0 };
 #pragma GCC unroll 8
@@ -363,13 +363,14 @@ static const real *row_at(const rc_cpu_sweep *sweep, region at, int64_t r)
     return (const real *)sweep->memory + rc_rows_find(sweep->view, r, 1).offset[0] + at.column;
 }
 
-/* Whether nothing is wanted but moments, of rows that lie as reals. */
+/* Whether nothing is wanted but moments. */
 static bool moments_alone(const rc_cpu_sweep *sweep)
 {
-    return sweep->moments && !sweep->entropy && sweep->lag_count == 0 && rc_tile_in_place(sweep->view);
+    return sweep->moments && !sweep->entropy && sweep->lag_count == 0;
 }
 
-/* The order of the rows is free then: memory answers fastest to several streams that are far apart. */
+/* Of moments alone, in place, the order of the rows is free: memory answers fastest to several streams that
+ * are far apart. */
 static void add_streams(const rc_cpu_sweep *sweep, region at, columns *c)
 {
     const int64_t length = at.rows / GROUP_ROWS, ahead = rc_tile_ahead(sweep->view, STREAM_AHEAD);
@@ -441,14 +442,13 @@ static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scr
                        double *row_sums, double *lag_sums)
 {
     const int64_t most = rc_tile_piece_rows(sweep->view);
-    if (counts(sweep)) {
+    if (counts(sweep))
         add_counts(sweep, at, c);
-        if (!sweep->entropy && sweep->lag_count == 0)
-            return;
-    } else if (sweep->moments) {
+    else if (sweep->moments)
         find_shift(sweep, at, scratch->now, c);
-    }
-    if (moments_alone(sweep)) {
+    if (moments_alone(sweep) && counts(sweep))
+        return;
+    if (moments_alone(sweep) && rc_tile_in_place(sweep->view)) {
         add_streams(sweep, at, c);
         return;
     }

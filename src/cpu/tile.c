@@ -247,9 +247,9 @@ static inline void stream_line(real *to, const real *from)
 
 static void stream_row(real *to, const real *from, int64_t n)
 {
-    enum { CACHE_LINE = 64, LINE = CACHE_LINE / sizeof(real) };
+    enum { LINE = RC_CACHE_LINE / sizeof(real) };
     int64_t i = 0;
-    for (; i < n && (uintptr_t)(to + i) % CACHE_LINE != 0; i++)
+    for (; i < n && (uintptr_t)(to + i) % RC_CACHE_LINE != 0; i++)
         to[i] = from[i];
     for (; i + LINE <= n; i += LINE)
         stream_line(to + i, from + i);
