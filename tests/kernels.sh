@@ -24,15 +24,15 @@ for precision in 32 64; do
             set -- -DPRECISION=$precision $shape -DELEMENT=$element -DFETCH=1 -DSTREAM=1
             for gradient in 0 1; do
                 for entropy in 0 1 2; do
-                    check sweep.cl "$@" -DGRADIENT=$gradient -DENTROPY=$entropy
+                    check cpu/sweep.cl "$@" -DGRADIENT=$gradient -DENTROPY=$entropy
                 done
             done
-            check sweep.cl "$@" -DCONTIGUOUS=0 -DALONG=1
-            check gradient.cl "$@"
-            check gradient.cl "$@" -DOUTPUT=1 -DACCUMULATE=1
+            check cpu/sweep.cl "$@" -DCONTIGUOUS=0 -DALONG=1
+            check cpu/gradient.cl "$@"
+            check cpu/gradient.cl "$@" -DOUTPUT=1 -DACCUMULATE=1
             for gradient in 0 1 2; do
-                check correlation.cl "$@" -DGRADIENT=$gradient
-                check correlation.cl "$@" -DGRADIENT=$gradient -DTILE=128 -DDEPTH=128 -DPANEL=32
+                check cpu/correlation.cl "$@" -DGRADIENT=$gradient
+                check cpu/correlation.cl "$@" -DGRADIENT=$gradient -DTILE=128 -DDEPTH=128 -DPANEL=32
             done
         done
         for gradient in 0 1; do

@@ -3,6 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { FILE_BYTES = 64, OPTION_BYTES = 640 };
 
 /* ---- Scratch ---- */
 
@@ -74,16 +77,27 @@ static ratecl_status check_lanes(rc_cl_plan *plan, cl_kernel kernel, const char 
     return RATECL_OK;
 }
 
-ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *options, const char *name,
+/* The path of a kernel file in the kernels' folder: that of the plan's family, but for the files of both. */
+static void path_of(const rc_kernel_set *set, const char *file, char path[FILE_BYTES])
+{
+    const bool common = strcmp(file, "merge.cl") == 0 || strcmp(file, "finish.cl") == 0;
+    snprintf(path, FILE_BYTES, "%s%s%s", common ? "" : set->folder, common ? "" : "/", file);
+}
+
+ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *given_options, const char *name,
                              int32_t lanes, rc_cl_step **step)
 {
     rc_cl_plan *plan = b->plan;
+    const rc_kernel_set *set = rc_kernel_set_of(&plan->tuning);
+    char path[FILE_BYTES], options[OPTION_BYTES];
+    path_of(set, file, path);
+    snprintf(options, sizeof options, "-cl-std=CL1.2 %s%s", given_options, set->options);
     rc_cl_step *longer = realloc(plan->steps, (plan->step_count + 1) * sizeof *longer);
     if (!longer)
         return rc_fail_memory((plan->step_count + 1) * sizeof *longer);
     plan->steps = longer;
     cl_kernel kernel;
-    RC_TRY(rc_cl_kernel(plan->context, file, options, name, &kernel));
+    RC_TRY(rc_cl_kernel(plan->context, path, options, name, &kernel));
     *step = &plan->steps[plan->step_count++];
     **step = (rc_cl_step){
         .kernel = kernel, .lanes = (size_t)lanes, .input = RC_NO_INPUT, .gradient = RC_NO_INPUT
@@ -97,7 +111,7 @@ ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t group
     const rc_spec *spec = b->spec;
     char options[200];
     snprintf(options, sizeof options,
-             "-cl-std=CL1.2 -DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DENTROPY=%d "
+             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DENTROPY=%d "
              "-DSTEPS=%d "
              "-DBATCHES=%d",
              rc_precision_bits(spec), lanes, b->plan->tuning.sweep_vector, rc_wants_gradients(spec),

@@ -28,7 +28,16 @@ typedef struct rc_cl_builder {
     cl_mem sums, statistics[2], row_z, row_sums, exponents, folded, taus;
     cl_mem integers, reals, shared;      /* of the terms */
     cl_mem row_factors, block_exponents; /* for the gradients of the entropies, */
-    cl_mem row_energies, product;        /* and of the Hebbian terms */
+    cl_mem row_energies, product;        /* and of the Hebbian terms: (R), (R, N) */
+    cl_mem batch_energies;               /* (B) */
+    /* What correlation leaves for merge. The energy of batch b is the sum of parts[outer * outer_stride + b * inner + k]
+     * over outer < outers and k < inner; step_sums: (step_tiles, R), whose sums over tiles are the energies of rows. */
+    struct {
+        cl_mem parts;
+        int64_t inner, outers, outer_stride;
+    } batch_parts;
+    cl_mem step_sums;
+    int64_t step_tiles;
     cl_mem lines[2], factors;            /* coefficients, by input: (2, N); in all: (at.factors) */
 } rc_cl_builder;
 

@@ -22,7 +22,7 @@ static void correlation_options(const rc_cl_builder *b, int input, variant which
     const rc_tuning *t = &b->plan->tuning;
     const int used =
         snprintf(options, OPTION_BYTES,
-                 "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DTILE=%d "
+                 "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DTILE=%d "
                  "-DACROSS=%d -DDOWN=%d -DDEPTH=%d -DPANEL=%d -DGRADIENT=%d -DFETCH=%d",
                  rc_precision_bits(b->spec), (int)view->element, rc_is_contiguous(view), t->tile_lanes,
                  t->tile_vector, t->tile, t->across, t->down, t->depth, t->panel, (int)which,

@@ -56,7 +56,7 @@ static void gradient_options(const rc_cl_builder *b, int input, const gradient_p
     const rc_tuning *t = &b->plan->tuning;
     const bool along = (parts->reads && rc_is_along(view)) || rc_is_along(&gradient->view);
     snprintf(options, bytes,
-             "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
+             "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
              "-DVECTORS=%d "
              "-DSTEP=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DACCUMULATE=%d -DREADS=%d "
              "-DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d -DSTREAM=%d -DFETCH=%d",

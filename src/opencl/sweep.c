@@ -41,7 +41,7 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     const cl_long blocks = rc_ceil_div(R, rows), zero = 0;
     char options[400];
     snprintf(options, sizeof options,
-             "-cl-std=CL1.2 -DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
+             "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
              "-DVECTORS=%d "
              "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d -DFETCH=%d",
              rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view) && N > 1, rc_is_along(view),

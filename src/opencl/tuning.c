@@ -6,105 +6,149 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lanes side by side: neighbouring lanes read neighbouring vectors. */
-static const rc_tuning wide = {
-    .sweep_lanes = 64,
-    .sweep_vector = 4,
-    .sweep_vectors = 1,
-    .sweep_step = 4,
-    .gradient_step = 4,
-    .sweep_rows = 1024,
-    .merge_lanes = 64,
-    .tile_lanes = 64,
-    .tile_vector = 4,
-    .tile = 64,
-    .across = 2,
-    .down = 8,
-    .depth = 16,
-    .panel = 64,
-    .chunk_steps = 512,
-};
+/* ---- The table of kernel sets ---- */
 
-/* Small kernels and few lanes, for devices that interpret kernels or take longer to compile than to run them.
- */
-static const rc_tuning brief = {
-    .sweep_lanes = 16,
-    .sweep_vector = 2,
-    .sweep_vectors = 1,
-    .sweep_step = 1,
-    .gradient_step = 1,
-    .sweep_rows = 1024,
-    .merge_lanes = 16,
-    .tile_lanes = 16,
-    .tile_vector = 2,
-    .tile = 32,
-    .across = 2,
-    .down = 4,
-    .depth = 16,
-    .panel = 32,
-    .chunk_steps = 512,
-};
+/* See docs/speed.md for what was measured: 256 work-items fill a GPU's multiprocessor in a few groups, each work-item with
+ * several 16-byte loads in flight. */
+#define GPU_TUNING                                                                                           \
+    {                                                                                                        \
+        .sweep_lanes = 256, .sweep_vector = 4, .sweep_step = 4, .gradient_step = 2, .sweep_across = 64,      \
+        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = 4, .tile_lanes = 256, \
+        .tile = 128, .depth = 16, .chunk_steps = 256,                                                        \
+    }
 
-/* One lane a group: long vectors, and tiles as large as the caches allow. */
-static const rc_tuning lone = {
-    .sweep_lanes = 1,
-    .sweep_vector = 16,
-    .sweep_vectors = 64,
-    .sweep_step = 8,
-    .gradient_step = 4,
-    .sweep_rows = 512,
-    .merge_lanes = 1,
-    .tile_lanes = 1,
-    .tile_vector = 16,
-    .tile = 256,
-    .across = 2,
-    .down = 8,
-    .depth = 128,
-    .panel = 32,
-    .chunk_steps = 512,
-};
+enum { SET_CPU, SET_GPU, SET_GPU_16, SET_SMALL };
 
-/* Parameters by the kind of device, and by what its name or its platform's contains. The last one that fits
- * counts. */
-typedef struct device_class {
+/* A new set is a row here, and one of `classes` that says which devices get it. */
+static const rc_kernel_set sets[] = {
+    /* One work-item per work-group: long vectors, and tiles as large as the caches allow. */
+    [SET_CPU] = { .name = "cpu",
+                  .family = RC_FAMILY_CPU,
+                  .folder = "cpu",
+                  .options = "",
+                  .tuning = { .sweep_lanes = 1,
+                              .sweep_vector = 16,
+                              .sweep_step = 8,
+                              .gradient_step = 4,
+                              .sweep_vectors = 64,
+                              .sweep_rows = 512,
+                              .merge_lanes = 1,
+                              .merge_vector = 16,
+                              .tile_lanes = 1,
+                              .tile = 256,
+                              .depth = 128,
+                              .chunk_steps = 512,
+                              .tile_vector = 16,
+                              .across = 2,
+                              .down = 8,
+                              .panel = 32 } },
+    [SET_GPU] = { .name = "gpu", .family = RC_FAMILY_GPU, .folder = "gpu", .options = "", .tuning = GPU_TUNING },
+    /* Intel's Data Center GPU Max has 8 KiB of registers for a hardware thread of 16 or 32 work-items; with 32, which its
+     * compiler prefers, the products spill 42,000 bytes, and with 16 none. */
+    [SET_GPU_16] = { .name = "gpu16",
+                     .family = RC_FAMILY_GPU,
+                     .folder = "gpu",
+                     .options = " -DSUB_GROUP=16",
+                     .tuning = GPU_TUNING },
+    /* Small groups and few instructions, for devices that interpret kernels or take longer to compile than to run them.
+     */
+    [SET_SMALL] = { .name = "small",
+                    .family = RC_FAMILY_GPU,
+                    .folder = "gpu",
+                    .options = "",
+                    .tuning = { .sweep_lanes = 16,
+                                .sweep_vector = 2,
+                                .sweep_step = 2,
+                                .gradient_step = 2,
+                                .sweep_across = 8,
+                                .sweep_rounds = 16,
+                                .gradient_rounds = 16,
+                                .merge_lanes = 16,
+                                .merge_vector = 2,
+                                .tile_lanes = 16,
+                                .tile = 32,
+                                .depth = 8,
+                                .chunk_steps = 256 } },
+};
+enum { SET_COUNT = sizeof sets / sizeof *sets };
+
+/* Sets by the kind of device, and by what its name or its platform's contains. The last row that fits counts. */
+static const struct device_class {
     ratecl_device_kind kind;
     const char *text;
-    const rc_tuning *tuning;
-} device_class;
-static const device_class classes[] = {
-    { RATECL_DEVICE_GPU, "", &wide },
-    { RATECL_DEVICE_ACCELERATOR, "", &wide },
-    { RATECL_DEVICE_CPU, "", &lone },
-    { RATECL_DEVICE_SOFTWARE, "", &brief },
+    int32_t set;
+} classes[] = {
+    { RATECL_DEVICE_GPU, "", SET_GPU },
+    { RATECL_DEVICE_GPU, "Data Center GPU Max", SET_GPU_16 },
+    { RATECL_DEVICE_ACCELERATOR, "", SET_GPU },
+    { RATECL_DEVICE_CPU, "", SET_CPU },
+    { RATECL_DEVICE_SOFTWARE, "", SET_SMALL },
 };
 
-static const rc_tuning *class_of(const rc_device_limits *limits)
+static int32_t set_of_device(const rc_device_limits *limits)
 {
-    const rc_tuning *found = &wide;
+    int32_t found = SET_GPU;
     for (size_t k = 0; k < sizeof classes / sizeof *classes; ++k)
         if (classes[k].kind == limits->kind &&
             (strcasestr(limits->device, classes[k].text) || strcasestr(limits->platform, classes[k].text)))
-            found = classes[k].tuning;
+            found = classes[k].set;
     return found;
 }
+
+static rc_tuning tuning_of_set(int32_t set)
+{
+    rc_tuning tuning = sets[set].tuning;
+    tuning.set = set;
+    return tuning;
+}
+
+const rc_kernel_set *rc_kernel_set_of(const rc_tuning *tuning)
+{
+    return &sets[tuning->set];
+}
+
+/* ---- Parameters as text ---- */
+
+enum { CPU = 1 << RC_FAMILY_CPU, GPU = 1 << RC_FAMILY_GPU };
 
 typedef struct field {
     const char *name;
     size_t offset;
+    unsigned families; /* that have it: a bit for each */
     int32_t lowest, highest;
 } field;
 
-#define FIELD(name, lowest, highest)                      \
-    {                                                     \
-#name, offsetof(rc_tuning, name), lowest, highest \
+#define FIELD(name, families, lowest, highest)                      \
+    {                                                               \
+#name, offsetof(rc_tuning, name), families, lowest, highest \
     }
 static const field fields[] = {
-    FIELD(sweep_lanes, 1, 1024), FIELD(sweep_vector, 2, 16),  FIELD(sweep_vectors, 1, 64),
-    FIELD(sweep_step, 1, 16),    FIELD(gradient_step, 1, 16), FIELD(sweep_rows, 1, 65536),
-    FIELD(merge_lanes, 1, 1024), FIELD(tile_lanes, 1, 1024),  FIELD(tile_vector, 2, 16),
-    FIELD(tile, 8, 512),         FIELD(across, 1, 4),         FIELD(down, 1, 16),
-    FIELD(depth, 1, 512),        FIELD(panel, 2, 512),        FIELD(chunk_steps, 1, 65536),
+    FIELD(sweep_lanes, CPU | GPU, 1, 1024),
+    FIELD(sweep_vector, CPU | GPU, 1, 16),
+    FIELD(sweep_step, CPU | GPU, 1, 16),
+    FIELD(gradient_step, CPU | GPU, 1, 16),
+    FIELD(sweep_vectors, CPU, 1, 64),
+    FIELD(sweep_rows, CPU, 1, 65536),
+    FIELD(sweep_across, GPU, 1, 1024),
+    FIELD(sweep_rounds, GPU, 1, 64),
+    FIELD(gradient_rounds, GPU, 1, 1024),
+    FIELD(merge_lanes, CPU | GPU, 1, 1024),
+    FIELD(merge_vector, CPU | GPU, 2, 16),
+    FIELD(tile_lanes, CPU | GPU, 1, 1024),
+    FIELD(tile, CPU | GPU, 8, 512),
+    FIELD(depth, CPU | GPU, 1, 512),
+    FIELD(chunk_steps, CPU | GPU, 1, 65536),
+    FIELD(tile_vector, CPU, 2, 16),
+    FIELD(across, CPU, 1, 4),
+    FIELD(down, CPU, 1, 16),
+    FIELD(panel, CPU, 2, 512),
 };
+enum { FIELD_COUNT = sizeof fields / sizeof *fields };
+
+static bool has_field(const rc_tuning *tuning, const field *f)
+{
+    return f->families >> sets[tuning->set].family & 1;
+}
 
 static int32_t *field_of(rc_tuning *tuning, const field *f)
 {
@@ -120,61 +164,98 @@ static int32_t power_of_two(size_t bound)
     return power;
 }
 
-static int32_t at_most(int32_t value, int32_t bound)
+static int32_t min_of(int32_t value, int32_t bound)
 {
     return value < bound ? value : bound;
 }
 
-static bool power_of_two_vector(int32_t v)
+static bool is_power_of_two(int32_t n)
 {
-    return v == 2 || v == 4 || v == 8 || v == 16;
+    return n > 0 && (n & (n - 1)) == 0;
 }
 
-static bool consistent(const rc_tuning *t)
+/* Check what the kernels of a family take for granted. */
+static ratecl_status check_consistent(const rc_tuning *t, const char *source)
 {
     const int32_t width = t->across * t->tile_vector;
-    return power_of_two_vector(t->sweep_vector) && power_of_two_vector(t->tile_vector) &&
-           t->depth % t->tile_vector == 0 && t->tile % width == 0 && t->tile % t->down == 0 &&
-           t->tile % t->panel == 0 && t->panel % width == 0 && t->panel % t->down == 0;
+    const bool vectors = is_power_of_two(t->sweep_vector) && is_power_of_two(t->merge_vector);
+    if (sets[t->set].family == RC_FAMILY_CPU) {
+        if (vectors && t->sweep_vector > 1 && is_power_of_two(t->tile_vector) && t->depth % t->tile_vector == 0 &&
+            t->tile % width == 0 && t->tile % t->down == 0 && t->tile % t->panel == 0 && t->panel % width == 0 &&
+            t->panel % t->down == 0)
+            return RATECL_OK;
+        return rc_fail(RATECL_ERROR_ARGUMENT,
+                       "%s: expected vectors of 2, 4, 8 or 16, depth a multiple of tile_vector, tile one of panel, "
+                       "panel one of across * tile_vector and of down",
+                       source);
+    }
+    if (vectors && is_power_of_two(t->sweep_lanes) && is_power_of_two(t->sweep_across) && is_power_of_two(t->merge_lanes) &&
+        is_power_of_two(t->tile_lanes) && is_power_of_two(t->tile) && is_power_of_two(t->depth))
+        return RATECL_OK;
+    return rc_fail(RATECL_ERROR_ARGUMENT,
+                   "%s: expected powers of two for sweep_lanes, sweep_vector, sweep_across, merge_lanes, merge_vector, "
+                   "tile_lanes, tile and depth",
+                   source);
+}
+
+/* Take the parameters of the set that is named at the beginning of the text; how long that is, or 0. */
+static int apply_set(rc_tuning *tuning, const char *text)
+{
+    char name[16];
+    int length = 0;
+    if (sscanf(text, "set=%15[a-z0-9]%n", name, &length) != 1)
+        return 0;
+    for (int32_t set = 0; set < SET_COUNT; ++set)
+        if (strcmp(sets[set].name, name) == 0) {
+            *tuning = tuning_of_set(set);
+            return length;
+        }
+    return 0;
+}
+
+/* Set the parameter at the beginning of the text; its length is added to *used. */
+static ratecl_status apply_field(rc_tuning *tuning, const char *text, const char *source, int *used)
+{
+    char name[32];
+    int value;
+    if (sscanf(text, "%31[a-z_]=%d%n", name, &value, used) != 2)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected set=NAME or parameter=number,...", source, text);
+    size_t k = 0;
+    while (k < FIELD_COUNT && (strcmp(fields[k].name, name) != 0 || !has_field(tuning, &fields[k])))
+        ++k;
+    if (k == FIELD_COUNT)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a parameter of the kernel set \"%s\"", source,
+                       name, sets[tuning->set].name);
+    if (value < fields[k].lowest || value > fields[k].highest)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has %s=%d: expected %d to %d", source, name, value,
+                       (int)fields[k].lowest, (int)fields[k].highest);
+    *field_of(tuning, &fields[k]) = value;
+    return RATECL_OK;
 }
 
 ratecl_status rc_tuning_apply(rc_tuning *tuning, const char *text, const char *source)
 {
     while (*text) {
-        char name[32];
-        int value, length = 0;
-        if (sscanf(text, "%31[a-z_]=%d%n", name, &value, &length) != 2)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected parameter=number,...", source,
-                           text);
-        size_t k = 0;
-        while (k < sizeof fields / sizeof *fields && strcmp(fields[k].name, name) != 0)
-            ++k;
-        if (k == sizeof fields / sizeof *fields)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a parameter's name", source, name);
-        if (value < fields[k].lowest || value > fields[k].highest)
-            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has %s=%d: expected %d to %d", source, name, value,
-                           (int)fields[k].lowest, (int)fields[k].highest);
-        *field_of(tuning, &fields[k]) = value;
-        text += length;
+        int used = apply_set(tuning, text);
+        if (!used)
+            RC_TRY(apply_field(tuning, text, source, &used));
+        text += used;
         text += *text == ',';
     }
-    if (!consistent(tuning))
-        return rc_fail(
-            RATECL_ERROR_ARGUMENT,
-            "%s: expected vectors of 2, 4, 8 or 16, depth a multiple of tile_vector, tile one of panel, "
-            "panel one of across * tile_vector and of down",
-            source);
-    return RATECL_OK;
+    return check_consistent(tuning, source);
 }
 
 void rc_tuning_print(const rc_tuning *tuning, char text[RC_TUNING_BYTES])
 {
     rc_tuning copy = *tuning;
-    int used = 0;
-    for (size_t k = 0; k < sizeof fields / sizeof *fields; ++k)
-        used += snprintf(text + used, (size_t)(RC_TUNING_BYTES - used), "%s%s=%d", k ? "," : "",
-                         fields[k].name, (int)*field_of(&copy, &fields[k]));
+    int used = snprintf(text, RC_TUNING_BYTES, "set=%s", sets[tuning->set].name);
+    for (size_t k = 0; k < FIELD_COUNT; ++k)
+        if (has_field(tuning, &fields[k]))
+            used += snprintf(text + used, (size_t)(RC_TUNING_BYTES - used), ",%s=%d", fields[k].name,
+                             (int)*field_of(&copy, &fields[k]));
 }
+
+/* ---- The device's limits ---- */
 
 /* Reals of local memory that the correlation takes, of staged tiles so deep: those of both its kernels, since
  * some drivers add up a program's kernels, and the sums of one, where lanes do not hold them in registers. */
@@ -194,26 +275,31 @@ static void fit_local_memory(rc_tuning *t, size_t reals)
         t->depth /= 2;
 }
 
+/* Vectors of the device's own width. */
+static void fit_vectors(rc_tuning *t, size_t native)
+{
+    const int32_t vector = native < 2 ? 2 : power_of_two(native < 16 ? native : 16);
+    t->sweep_vector = t->merge_vector = t->tile_vector = vector;
+    t->panel = t->across * vector < t->down ? t->down : t->across * vector;
+}
+
 ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision precision, const char *tuned,
                                rc_tuning *tuning)
 {
     const size_t real_bytes = precision == RATECL_PRECISION_F64 ? 8 : 4;
-    *tuning = *class_of(limits);
-    if (limits->kind == RATECL_DEVICE_CPU) {
-        const size_t native = limits->vector_bytes / real_bytes;
-        const int32_t vector = native < 2 ? 2 : power_of_two(native < 16 ? native : 16);
-        tuning->sweep_vector = tuning->tile_vector = vector;
-        tuning->panel = tuning->across * vector < tuning->down ? tuning->down : tuning->across * vector;
-    }
+    *tuning = tuning_of_set(set_of_device(limits));
+    if (tuning->set == SET_CPU)
+        fit_vectors(tuning, limits->vector_bytes / real_bytes);
     RC_TRY(rc_tuning_apply(tuning, tuned, "the tuning"));
     const char *text = getenv("RATECL_TUNING");
     if (text)
         RC_TRY(rc_tuning_apply(tuning, text, "RATECL_TUNING"));
 
     const int32_t lanes = power_of_two(limits->group_lanes);
-    tuning->sweep_lanes = at_most(tuning->sweep_lanes, lanes);
-    tuning->merge_lanes = at_most(tuning->merge_lanes, lanes);
-    tuning->tile_lanes = at_most(tuning->tile_lanes, lanes);
-    fit_local_memory(tuning, limits->local_bytes / real_bytes);
+    tuning->sweep_lanes = min_of(tuning->sweep_lanes, lanes);
+    tuning->merge_lanes = min_of(tuning->merge_lanes, lanes);
+    tuning->tile_lanes = min_of(tuning->tile_lanes, lanes);
+    if (sets[tuning->set].family == RC_FAMILY_CPU)
+        fit_local_memory(tuning, limits->local_bytes / real_bytes);
     return RATECL_OK;
 }
