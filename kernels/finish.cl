@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the sums of groups to the sums of the whole, in a fixed order, and from those to the values and to the
- * coefficients of the gradient.
+/* From partial sums to the sums of the whole, to the values and to the coefficients of the gradient.
  *
+ *   merge_blocks  joins moments of many blocks to those of fewer
+ *   merge         joins the partial sums of all blocks, tiles and chunks; its work-groups share the neurons, rows, lags,
+ *                 batches among them, and each leaves at most one partial of a quantity
+ *   deviations    adds up what needs the mean over neurons first
+ *   finish        adds up the partials, and gives the values and the coefficients
+ *
+ * All are trees over work-items and work-groups, in a fixed order. Compile-time parameters:
  *   GRADIENT    1 where the plan has one
- *   MOMENTS, ENTROPY, STEPS, BATCHES   1 where the merge of that name is wanted */
+ *   MOMENTS, REFERENCE, ENTROPY, LAGS, STEPS, BATCHES   1 where the plan has such partial sums */
 #ifndef GRADIENT
 #define GRADIENT 0
 #endif
 #ifndef MOMENTS
 #define MOMENTS 1
 #endif
+#ifndef REFERENCE
+#define REFERENCE 1
+#endif
 #ifndef ENTROPY
 #define ENTROPY 1
+#endif
+#ifndef LAGS
+#define LAGS 1
 #endif
 #ifndef STEPS
 #define STEPS 1
@@ -20,189 +32,245 @@
 #define BATCHES 1
 #endif
 
-/* ---- Merges ---- */
+/* The most work-groups that leave a partial of one quantity, which is from one row of `partials` to the next. */
+enum { PARTIALS = 256 };
+
+/* The rows of `partials`: quantities of the neurons of a work-group, relative to a pivot, which is one of their means;
+ * then two rows for each term; then those whose numbers the jobs and terms hold. */
+enum {
+    PIVOT,
+    REST,   /* sum of mu_i - pivot */
+    SPREAD, /* sum of squared deviations of mu_i from the work-group's mean */
+    MAX_HIGH,
+    MAX_LOW,
+    MIN_HIGH,
+    MIN_LOW,
+    SQUARES,           /* sum over neurons of the mean over rows of S_i^2 */
+    REFERENCE_SQUARES, /* the same of the reference */
+    DISTANCES,         /* sum of |mu_i - mubar| */
+    SIGNS,             /* sum of the signs of mu_i - mubar */
+    TIES,              /* the number of those that reach the largest distance */
+    TIE_SIGNS,         /* sum of the signs of these */
+    FIRST_TERM
+};
+
+/* What a work-group has to do: the parameters of merge and finish. `*_groups` work-groups take the jobs one after the
+ * other, each a number of columns, rows, ... of its own. */
+enum {
+    NEURONS,
+    PITCH, /* from one row of moments to the next */
+    ROWS,
+    BLOCK_ROWS,
+    BLOCKS,
+    REFERENCE_ROWS,
+    REFERENCE_BLOCK_ROWS,
+    REFERENCE_BLOCKS,
+    ACROSS, /* work-items side by side in a row of moments; the others take further blocks */
+    COLUMN_GROUPS,
+    GROUP_COLUMNS,
+    TERMS,
+    VALUE_COUNT,
+    FACTORS,
+    TILES,
+    SWEEP_BLOCK_ROWS, /* of the rows' exponents */
+    ENTROPY_GROUPS,
+    GROUP_ROWS,
+    ENTROPY_QUANTITY,
+    FIRST_FACTOR,
+    DIRECT, /* 1: row_sums hold the sum of p log(p + eps) already */
+    LAG_GROUPS,
+    LAG_COUNT,
+    LAG_PARTS,
+    LAG_QUANTITY,
+    BATCH_GROUPS,
+    BATCH_COUNT,
+    BATCH_LANES, /* work-items for one batch */
+    BATCH_INNER,
+    BATCH_OUTERS,
+    BATCH_STRIDE,
+    BATCH_QUANTITY,
+    STEP_GROUPS,
+    STEP_TILES,
+    STEP_QUANTITY,
+    DEVIATIONS,     /* 1: deviations() comes before finish */
+    FINISH_COLUMNS, /* neurons of a work-group of finish */
+    JOB_PARAMETERS
+};
+
+/* ---- Sums over work-items ---- */
+
+/* Sum the numbers of the first `count` work-items of each `segment` of them, a power of two, by a tree. Every work-item
+ * of the segment gets the result. `scratch` holds 2 LANES reals. */
+INLINE sum segment_sum(sum mine, int segment, int count, local real *scratch)
+{
+    if (LANES == 1)
+        return mine;
+    const int k = LANE & (segment - 1), first = LANE - k;
+    scratch[LANE] = mine.x;
+    scratch[LANES + LANE] = mine.y;
+    BARRIER();
+    for (int lower; count > 1; count = lower) {
+        lower = (count + 1) / 2;
+        if (k + lower < count) {
+            mine = sum_merge(mine, (sum)(scratch[LANE + lower], scratch[LANES + LANE + lower]));
+            scratch[LANE] = mine.x;
+            scratch[LANES + LANE] = mine.y;
+        }
+        BARRIER();
+    }
+    const sum all = (sum)(scratch[first], scratch[LANES + first]);
+    BARRIER();
+    return all;
+}
+
+/* ---- Moments ---- */
 
 #if MOMENTS
-/* moments: (blocks, 3, N to whole vectors, as sweep leaves them), of blocks of block_rows rows and a shorter last one
- *   -> statistics: (3, N), the mean in two parts and the variance.
- * The mean keeps what its division rounds off: equal fractions stay equal. The variance is Chan, Golub and
- * LeVeque's merge of all blocks at once: around a pivot near the mean, no part of it is the difference of large
- * numbers. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-merge_moments(global const real *restrict moments, long N, long R, long block_rows, long blocks,
-              global real *restrict statistics)
+/* Join the work-items' vectors: of `down` rows of `across` work-items the upper half joins the lower one. Every
+ * work-item gets its column's result. */
+INLINE void column_sums(realv *total, realv *lost, int across, int down, local realv *scratch)
 {
-    const long i = ((long)get_group_id(0) * LANES + LANE) * VECTOR;
-    if (i >= N)
+    if (LANES == 1)
         return;
-    const long padded = (N + VECTOR - 1) / VECTOR * VECTOR, column = min(i, N - VECTOR);
-    const int skip = (int)(i - column);
-    const long last_rows = R - (blocks - 1) * block_rows;
-    const realv first_shift = VLOAD(global, REAL, moments + i);
-
-    realv total = (realv)0, total_lost = (realv)0; /* of S - first_shift */
-    for (long g = 0; g < blocks; ++g) {
-        const real rows = (real)(g + 1 < blocks ? block_rows : last_rows);
-        const realv shift = VLOAD(global, REAL, moments + 3 * g * padded + i);
-        vector_add(&total, &total_lost, (shift - first_shift) * rows);
-        vector_add(&total, &total_lost, VLOAD(global, REAL, moments + (3 * g + 1) * padded + i));
+    const int x = LANE % across, y = LANE / across;
+    scratch[LANE] = *total;
+    scratch[LANES + LANE] = *lost;
+    BARRIER();
+    for (int lower = down / 2; lower > 0; lower /= 2) {
+        if (y < lower) {
+            vector_add(total, lost, scratch[LANE + lower * across]);
+            *lost += scratch[LANES + LANE + lower * across];
+            scratch[LANE] = *total;
+            scratch[LANES + LANE] = *lost;
+        }
+        BARRIER();
     }
-    const real R_high = (real)R, R_low = (real)(R - (long)R_high);
+    *total = scratch[x];
+    *lost = scratch[LANES + x];
+    BARRIER();
+}
+
+typedef struct column_moments {
+    realv mean, mean_low, variance;
+} column_moments;
+
+/* Join the records of the blocks [first, end), of block_rows rows each but for the array's last one, in the VECTOR
+ * columns from `column` on. The mean keeps what its division rounds off: equal fractions stay equal. The variance is
+ * Chan, Golub and LeVeque's merge of all blocks at once: around a pivot near the mean, no part of it is the difference
+ * of large numbers. Columns that are not `active` are not read. */
+INLINE column_moments merge_columns(global const real *moments, long pitch, long R, long block_rows, long first, long end,
+                                    long column, bool active, int across, local realv *scratch)
+{
+    const int down = LANES / across, y = LANE / across;
+    const long all_rows = min(end * block_rows, R) - first * block_rows;
+    const realv zero = (realv)0;
+    const realv first_shift = active ? VLOAD(global, REAL, moments + 3 * first * pitch + column) : zero;
+
+    realv total = zero, total_lost = zero; /* of S - first_shift */
+    for (long g = first + y; g < end && active; g += down) {
+        global const real *record = moments + 3 * g * pitch + column;
+        const real rows = (real)min(block_rows, R - g * block_rows);
+        vector_add(&total, &total_lost, (VLOAD(global, REAL, record) - first_shift) * rows);
+        vector_add(&total, &total_lost, VLOAD(global, REAL, record + pitch));
+    }
+    column_sums(&total, &total_lost, across, down, scratch);
+    const real R_high = (real)all_rows, R_low = (real)(all_rows - (long)R_high);
     const realv quotient = total / R_high;
     const realv quotient_lost = (fma(-quotient, (realv)R_high, total) - total_lost - quotient * R_low) / R_high;
     const realv pivot = first_shift + quotient, part = pivot - first_shift;
-    const realv pivot_lost = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
 
-    realv rest = (realv)0, rest_lost = (realv)0, spread = (realv)0, spread_lost = (realv)0;
-    for (long g = 0; g < blocks; ++g) {
-        const real rows = (real)(g + 1 < blocks ? block_rows : last_rows), share = rows / R_high;
-        const realv shift = VLOAD(global, REAL, moments + 3 * g * padded + i);
-        const realv d = (shift - pivot) + VLOAD(global, REAL, moments + (3 * g + 1) * padded + i) / rows;
-        const realv within = VLOAD(global, REAL, moments + (3 * g + 2) * padded + i) / R_high;
+    realv rest = zero, rest_lost = zero, spread = zero, spread_lost = zero;
+    for (long g = first + y; g < end && active; g += down) {
+        global const real *record = moments + 3 * g * pitch + column;
+        const real rows = (real)min(block_rows, R - g * block_rows), share = rows / R_high;
+        const realv d = (VLOAD(global, REAL, record) - pivot) + VLOAD(global, REAL, record + pitch) / rows;
         vector_add(&rest, &rest_lost, d * share);
-        vector_add(&spread, &spread_lost, fma(d * share, d, within));
+        vector_add(&spread, &spread_lost, fma(d * share, d, VLOAD(global, REAL, record + 2 * pitch) / R_high));
     }
+    column_sums(&rest, &rest_lost, across, down, scratch);
+    column_sums(&spread, &spread_lost, across, down, scratch);
     rest -= rest_lost;
     const realv variance = (spread - spread_lost) - rest * rest;
-    store_last(statistics, column, skip, pivot);
-    store_last(statistics, N + column, skip, pivot_lost);
-    store_last(statistics, 2 * N + column, skip, select(variance, (realv)0, variance < (realv)0));
+    column_moments joined;
+    joined.mean = pivot;
+    joined.mean_low = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
+    joined.variance = select(variance, zero, variance < zero); /* keeps a NaN */
+    return joined;
 }
-#endif
 
-#if ENTROPY
-/* Of one block of rows, row_sums: (tiles, 2, R) and exponents: (blocks, tiles) -> row_z: (R), and
- * sums[first_sum + block], the rows' entropies added up. direct: A is the sum of p log(p + eps) already.
- * With GRADIENT also row_factors: (2, R), what gradient.cl wants of a row, and block_exponents: (blocks). */
+/* moments: (blocks, 3, pitch) -> joined: (ceil(blocks / fan), 3, pitch), records of fan * block_rows rows. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-merge_entropy(global const real *restrict row_sums, global const int *restrict exponents, long tiles, long R,
-              long block_rows, real log_N, int direct, real eps, long first_sum, global real *restrict row_z,
-              global real *restrict sums, long first_factor, global real *restrict row_factors,
-              global int *restrict block_exponents)
+merge_blocks(global const real *restrict moments, long pitch, long R, long block_rows, long blocks, long fan, int across,
+             global real *restrict joined)
 {
-    local real scratch[2 * LANES];
-    const long block = get_group_id(0), first = block * block_rows, end = min(first + block_rows, R);
-    const real log_2 = (real)0.693147182f + (real)-1.9046542e-9f;
-    int largest = exponents[block * tiles];
-    for (long k = 1; k < tiles; ++k)
-        largest = max(largest, exponents[block * tiles + k]);
+    local realv scratch[2 * LANES];
+    const long tiles = (pitch + across * VECTOR - 1) / (across * VECTOR);
+    const long record = get_group_id(0) / tiles, first = record * fan, end = min(first + fan, blocks);
+    const long column = get_group_id(0) % tiles * across * VECTOR + LANE % across * VECTOR;
+    const bool active = column < pitch;
+    const column_moments made = merge_columns(moments, pitch, R, block_rows, first, end, column, active, across, scratch);
+    const real rows = (real)(min(end * block_rows, R) - first * block_rows);
+    global real *at = joined + 3 * record * pitch + column;
+    if (active && LANE < across) {
+        VSTORE(global, REAL, made.mean, at);
+        VSTORE(global, REAL, made.mean_low * rows, at + pitch);
+        VSTORE(global, REAL, made.variance * rows, at + 2 * pitch);
+    }
+}
 
-    realv entropies = (realv)0, entropies_lost = (realv)0;
-    for (long r = first + LANE * VECTOR; r < end; r += LANES * VECTOR) {
-        const long some = end - r;
-        realv z = (realv)0, z_lost = (realv)0, a = (realv)0, a_lost = (realv)0;
-        for (long k = 0; k < tiles; ++k) {
-            const realv tile_z = load_reals(row_sums, 2 * k * R + r, some);
-            const realv tile_a = load_reals(row_sums, (2 * k + 1) * R + r, some);
-            const real below = direct ? (real)0 : (real)(largest - exponents[block * tiles + k]) * log_2;
-            vector_add(&z, &z_lost, tile_z);
-            vector_add(&a, &a_lost, tile_a - tile_z * below);
+/* moments -> statistics: (3, N), the mean in two parts and the variance, of the columns [first, end). */
+INLINE void give_statistics(global const real *moments, global const long *job, int rows_parameter, long first, long end,
+                            global real *statistics, local realv *scratch)
+{
+    const long N = job[NEURONS], pitch = job[PITCH];
+    const int across = (int)job[ACROSS];
+    for (long tile = first; tile < end; tile += across * VECTOR) {
+        const long column = tile + LANE % across * VECTOR;
+        const column_moments made =
+            merge_columns(moments, pitch, job[rows_parameter], job[rows_parameter + 1], 0, job[rows_parameter + 2], column,
+                          column < end, across, scratch);
+        if (LANE < across && column < end) {
+            store_reals(statistics, column, N - column, made.mean);
+            store_reals(statistics, N + column, N - column, made.mean_low);
+            store_reals(statistics, 2 * N + column, N - column, made.variance);
         }
-        z -= z_lost;
-        a -= a_lost;
-        realv entropy = -a;
-        if (!direct) {
-            store_reals(row_z, r, some, z);
-            /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too; so does an
-               infinite sum. */
-            entropy = logarithm(z, largest) - a / z;
-            entropy = select(entropy, (realv)0, entropy < (realv)0);
-            entropy = select(entropy, (realv)log_N, entropy > (realv)log_N);
-            entropy = select(entropy, a, z == (realv)0) + (a - a);
-        }
-#if GRADIENT
-        const realv Z = direct ? load_reals(row_z, r, some) : z;
-        const realv silent = (realv)0;
-        store_reals(row_factors, first_factor + r, some, select(direct ? -(a + z) : a / z, silent, Z == silent));
-        store_reals(row_factors, first_factor + R + r, some, select(1 / (Z + eps), silent, Z == silent));
-#endif
-        vector_add(&entropies, &entropies_lost, entropy);
-    }
-    const sum mine = (sum)(components_sum(entropies), -components_sum(entropies_lost));
-    const sum all = group_sum(mine, scratch);
-    if (LANE == 0) {
-        sums[first_sum + block] = sum_value(all);
-#if GRADIENT
-        if (!direct)
-            block_exponents[block] = largest;
-#endif
     }
 }
 #endif
 
-#if STEPS
-/* step_sums: (tiles, R) -> row_energies: (R), E = sum_ij W_ij S_i S_j, and sums from first_sum on: (groups), each
- * the sum of |E| over group_rows rows. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-merge_steps(global const real *restrict step_sums, long tiles, long R, long group_rows, long first_sum,
-            global real *restrict row_energies, global real *restrict sums)
-{
-    local real scratch[2 * LANES];
-    const long first = (long)get_group_id(0) * group_rows, end = min(first + group_rows, R);
-    sum magnitudes = (sum)(0);
-    for (long r = first + LANE; r < end; r += LANES) {
-        sum row = (sum)(0);
-        for (long k = 0; k < tiles; ++k)
-            row = sum_add(row, step_sums[k * R + r]);
-        row_energies[r] = sum_value(row);
-        magnitudes = sum_add(magnitudes, fabs(sum_value(row)));
-    }
-    const sum all = group_sum(magnitudes, scratch);
-    if (LANE == 0)
-        sums[first_sum + get_group_id(0)] = sum_value(all);
-}
-#endif
-
-#if BATCHES
-/* parts: (B, count) -> sums[first_sum + b], the sum over batch b, one group for each. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-merge_batches(global const real *restrict parts, long count, long first_sum, global real *restrict sums)
-{
-    local real scratch[2 * LANES];
-    const long b = get_group_id(0);
-    sum mine = (sum)(0);
-    for (long k = LANE; k < count; k += LANES)
-        mine = sum_add(mine, parts[b * count + k]);
-    const sum all = group_sum(mine, scratch);
-    if (LANE == 0)
-        sums[first_sum + b] = sum_value(all);
-}
-#endif
-
-/* ---- Values ---- */
+/* ---- Terms ---- */
 
 /* The numbers of ratecl.h. */
 enum { FIRING_RATE = 1, FIRING_RATE_DIST, STATE_PREDICTION, HEBBIAN, ENTROPY_TERM, POPULATION_KL };
 enum { L2 = 1, L1, SD, CV, MEAN_AD, MAX_AD };
 enum { MEAN, SUM, NONE };
 
-/* A term as the host packs it: `integers` holds these, `reals` the ones below. FACTOR is the term's place among
- * the factors of the gradient, COTANGENT that of its row of cotangents. */
-enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, FIRST, COUNT, FACTOR, COTANGENT, INTEGERS };
+/* A term as the host packs it: `integers` holds these, `reals` the ones below. QUANTITY is the row of partials that the
+ * term's sum is in and COUNT how many there are, FACTOR the term's place among the factors of the gradient, COTANGENT
+ * that of its row of cotangents. */
+enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, INTEGERS };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
-/* What finish leaves of a term for its gradient. */
-enum { NORM, TIES, SIGNS, KEPT, SHARED };
 
-typedef struct whole {
+typedef struct neurons {
     long N;
     global const real *states, *reference; /* statistics: (3, N) */
-    global const real *sums;               /* all merged sums: a term's COUNT from FIRST on */
-    real pivot, rest;                      /* mubar = pivot + rest; the pivot is a mean, so that equal ones deviate
-                                              by exactly 0 */
-} whole;
+} neurons;
 
-INLINE real mubar_of(const whole *all) { return all->pivot + all->rest; }
+/* The mean over neurons is pivot + rest; the pivot is a neuron's mean, so that equal ones deviate by exactly 0. */
+typedef struct population {
+    real pivot, rest;
+    real norm;                       /* sum of squared deviations */
+    real largest;                    /* |mu_i - mubar| */
+    real distances, signs, ties, tie_signs; /* of deviations() */
+    real squares, reference_squares;
+} population;
 
-/* mu_i - mubar */
-INLINE real deviation(const whole *all, long i)
-{
-    return ((all->states[i] - all->pivot) + all->states[all->N + i]) - all->rest;
-}
+INLINE real mubar_of(const population *of) { return of->pivot + of->rest; }
 
-INLINE real mean_of(global const real *statistics, long N, long i)
-{
-    return statistics[i] + statistics[N + i];
-}
+/* mu - mubar */
+INLINE real deviation_of(const population *of, real high, real low) { return ((high - of->pivot) + low) - of->rest; }
+
+INLINE real mean_of(global const real *statistics, long N, long i) { return statistics[i] + statistics[N + i]; }
 
 /* The mean over rows of S_i^2. */
 INLINE real square_of(global const real *statistics, long N, long i)
@@ -212,7 +280,7 @@ INLINE real square_of(global const real *statistics, long N, long i)
 }
 
 /* mu_i - target */
-INLINE real target_distance(const whole *all, global const real *reals, long i)
+INLINE real target_distance(const neurons *all, global const real *reals, long i)
 {
     return (all->states[i] - reals[TARGET]) + (all->states[all->N + i] - reals[TARGET_LOW]);
 }
@@ -223,7 +291,7 @@ INLINE real floored(real variance, real floor) { return variance < floor ? floor
 INLINE real log_ratio(real a, real b) { return a < b ? -log1p((b - a) / a) : log1p((a - b) / b); }
 
 /* The divergence of neuron i; *degenerate where it has none. */
-INLINE real divergence(const whole *all, global const long *term, real floor, long i, bool *degenerate)
+INLINE real divergence(const neurons *all, global const long *term, real floor, long i, bool *degenerate)
 {
     const long N = all->N;
     const real v0 = floored(all->states[2 * N + i], floor), v1 = floored(all->reference[2 * N + i], floor);
@@ -239,189 +307,438 @@ INLINE real divergence(const whole *all, global const long *term, real floor, lo
 /* reg times the mean square, which may be infinite where reg is 0. */
 INLINE real add_reg(real value, real reg, real squares) { return reg == 0 ? value : fma(reg, squares, value); }
 
-/* What item k of a term adds to its sum: of neuron k, or of merged sum k. */
-INLINE real item(const whole *all, global const long *term, global const real *reals, long k,
-                        global real *values, sum *kept)
+/* ---- Merge ---- */
+
+#if MOMENTS
+/* What neuron i adds to the term's sum; *kept is 1 unless it is skipped. */
+INLINE real neuron_item(const neurons *all, global const long *term, global const real *reals, long i,
+                        global real *values, real *kept)
 {
-    const long N = all->N;
-    switch (term[CRITERION]) {
-    case FIRING_RATE: {
-        const real d = target_distance(all, reals, k);
+    *kept = 1;
+    if (term[CRITERION] == FIRING_RATE) {
+        const real d = target_distance(all, reals, i);
         return term[METRIC] == L1 ? fabs(d) : d * d;
     }
-    case FIRING_RATE_DIST: {
-        const real d = deviation(all, k);
-        return term[METRIC] == SD || term[METRIC] == CV ? d * d : fabs(d);
+#if REFERENCE
+    bool degenerate;
+    const real kl = divergence(all, term, reals[VAR_FLOOR], i, &degenerate);
+    const bool skipped = degenerate && term[SKIP];
+    *kept = skipped ? 0 : 1;
+    if (term[REDUCTION] == NONE) {
+        const real squares = square_of(all->states, all->N, i) + square_of(all->reference, all->N, i);
+        values[term[VALUE] + i] = add_reg(skipped ? (real)0 : kl, reals[REG], squares);
     }
-    case POPULATION_KL: {
-        bool degenerate;
-        const real kl = divergence(all, term, reals[VAR_FLOOR], k, &degenerate);
-        const bool skipped = degenerate && term[SKIP];
-        if (!skipped)
-            *kept = sum_add(*kept, 1);
-        if (term[REDUCTION] == NONE) {
-            const real squares = square_of(all->states, N, k) + square_of(all->reference, N, k);
-            values[term[VALUE] + k] = add_reg(skipped ? (real)0 : kl, reals[REG], squares);
-        }
-        return skipped ? (real)0 : kl;
-    }
-    case HEBBIAN:
-        return fabs(all->sums[term[FIRST] + k]);
-    default:
-        return all->sums[term[FIRST] + k];
-    }
+    return skipped ? (real)0 : kl;
+#else
+    return 0;
+#endif
 }
 
-/* The larger one, and a NaN before any number. */
-INLINE real larger(real a, real b) { return b > a || b != b ? b : a; }
+/* Whether mean a is larger than mean b, both in two parts. */
+INLINE bool is_larger(real a, real a_low, real b, real b_low) { return (a - b) + (a_low - b_low) > 0; }
 
-/* The largest of all lanes' numbers, as group_sum. */
-INLINE real group_largest(real mine, local real *scratch)
+/* Find the extreme of the first `count` work-items' means, the largest (sign 1) or the smallest (-1). */
+INLINE void group_extreme(real *high, real *low, real sign_, int count, local real *scratch)
 {
-    scratch[LANE] = mine;
+    scratch[LANE] = *high;
+    scratch[LANES + LANE] = *low;
     BARRIER();
-    for (int count = LANES, lower; count > 1; count = lower) {
+    for (int lower; count > 1; count = lower) {
         lower = (count + 1) / 2;
-        if (LANE + lower < count)
-            scratch[LANE] = larger(scratch[LANE], scratch[LANE + lower]);
+        if (LANE + lower < count) {
+            const real h = scratch[LANE + lower], l = scratch[LANES + LANE + lower];
+            if (is_larger(sign_ * h, sign_ * l, sign_ * scratch[LANE], sign_ * scratch[LANES + LANE])) {
+                scratch[LANE] = h;
+                scratch[LANES + LANE] = l;
+            }
+        }
         BARRIER();
     }
-    const real largest = scratch[0];
+    *high = scratch[0];
+    *low = scratch[LANES];
     BARRIER();
-    return largest;
 }
 
-/* A term's value from the sum (or maximum) over its items. */
-INLINE real value_of(const whole *all, global const long *term, global const real *reals, real total,
-                            real kept, real squares, real reference_squares)
+/* The spread of the means of the columns [first, end), and the extremes, as partials of this work-group. */
+INLINE void give_spread(global const real *states, long N, long first, long end, int count, long group,
+                        global real *partials, local real *scratch)
 {
-    const real N = (real)all->N;
+    const real pivot = states[first], columns = (real)(end - first);
+    real max_high = pivot, max_low = states[N + first], min_high = pivot, min_low = states[N + first];
+    sum rest = (sum)(0), spread = (sum)(0);
+    for (long i = first + LANE; i < end; i += LANES) {
+        const real high = states[i], low = states[N + i];
+        rest = sum_add(rest, (high - pivot) + low);
+        if (is_larger(high, low, max_high, max_low)) {
+            max_high = high;
+            max_low = low;
+        }
+        if (is_larger(min_high, min_low, high, low)) {
+            min_high = high;
+            min_low = low;
+        }
+    }
+    const real all_rest = sum_value(segment_sum(rest, LANES, count, scratch)), mean = all_rest / columns;
+    for (long i = first + LANE; i < end; i += LANES) {
+        const real d = ((states[i] - pivot) + states[N + i]) - mean;
+        spread = sum_add(spread, d * d);
+    }
+    const real all_spread = sum_value(segment_sum(spread, LANES, count, scratch));
+    group_extreme(&max_high, &max_low, 1, count, scratch);
+    group_extreme(&min_high, &min_low, -1, count, scratch);
+    if (LANE == 0) {
+        partials[PIVOT * PARTIALS + group] = pivot;
+        partials[REST * PARTIALS + group] = all_rest;
+        partials[SPREAD * PARTIALS + group] = all_spread;
+        partials[MAX_HIGH * PARTIALS + group] = max_high;
+        partials[MAX_LOW * PARTIALS + group] = max_low;
+        partials[MIN_HIGH * PARTIALS + group] = min_high;
+        partials[MIN_LOW * PARTIALS + group] = min_low;
+    }
+}
+
+INLINE void give_squares(global const real *statistics, long N, long first, long end, int count,
+                         global real *partial, local real *scratch)
+{
+    sum squares = (sum)(0);
+    for (long i = first + LANE; i < end; i += LANES)
+        squares = sum_add(squares, square_of(statistics, N, i));
+    const real all = sum_value(segment_sum(squares, LANES, count, scratch));
+    if (LANE == 0)
+        *partial = all;
+}
+
+/* The neurons of work-group `group`: their statistics, and what they add to sums over neurons. */
+INLINE void merge_neurons(global const long *job, long group, global const real *moments,
+                          global const real *reference_moments, global const long *integers, global const real *reals,
+                          global real *states, global real *reference, global real *values, global real *partials,
+                          local realv *scratch)
+{
+    const long N = job[NEURONS], first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
+    const int count = (int)min(end - first, (long)LANES);
+    local real *reals_scratch = (local real *)scratch;
+    give_statistics(moments, job, ROWS, first, end, states, scratch);
+#if REFERENCE
+    give_statistics(reference_moments, job, REFERENCE_ROWS, first, end, reference, scratch);
+#endif
+    GLOBAL_BARRIER();
+    give_spread(states, N, first, end, count, group, partials, reals_scratch);
+    give_squares(states, N, first, end, count, partials + SQUARES * PARTIALS + group, reals_scratch);
+#if REFERENCE
+    give_squares(reference, N, first, end, count, partials + REFERENCE_SQUARES * PARTIALS + group, reals_scratch);
+#endif
+    const neurons all = { N, states, reference };
+    for (long k = 0; k < job[TERMS]; ++k) {
+        global const long *term = integers + k * INTEGERS;
+        if (term[CRITERION] != FIRING_RATE && term[CRITERION] != POPULATION_KL)
+            continue;
+        sum items = (sum)(0), kept = (sum)(0);
+        for (long i = first + LANE; i < end; i += LANES) {
+            real counts;
+            items = sum_add(items, neuron_item(&all, term, reals + k * REALS, i, values, &counts));
+            kept = sum_add(kept, counts);
+        }
+        const sum all_items = segment_sum(items, LANES, count, reals_scratch);
+        const sum all_kept = segment_sum(kept, LANES, count, reals_scratch);
+        if (LANE == 0) {
+            partials[(FIRST_TERM + 2 * k) * PARTIALS + group] = sum_value(all_items);
+            partials[(FIRST_TERM + 2 * k + 1) * PARTIALS + group] = sum_value(all_kept);
+        }
+    }
+}
+#endif
+
+#if ENTROPY
+/* The entropies of the VECTOR rows from r on, of which `some` exist: those of a block, of states that were divided by
+ * 2^exponent in each tile. row_sums: (tiles, 2, R), exponents: (blocks, tiles) -> row_z: (R), and with GRADIENT
+ * row_factors: (2, R), what gradient wants of a row: H, or with eps > 0 what stands in its place, and 1 / (Z + eps). */
+INLINE realv merge_rows(global const long *job, long r, long some, global const real *row_sums,
+                        global const int *exponents, real log_N, real eps, global real *row_z, global real *row_factors)
+{
+    const real log_2 = (real)0.693147182f + (real)-1.9046542e-9f;
+    const long R = job[ROWS], tiles = job[TILES], block = r / job[SWEEP_BLOCK_ROWS];
+    const bool direct = job[DIRECT] != 0;
+    const realv zero = (realv)0;
+    int largest = exponents[block * tiles];
+    for (long k = 1; k < tiles; ++k)
+        largest = max(largest, exponents[block * tiles + k]);
+    realv z = zero, z_lost = zero, a = zero, a_lost = zero;
+    for (long k = 0; k < tiles; ++k) {
+        const realv tile_z = load_reals(row_sums, 2 * k * R + r, some);
+        const realv tile_a = load_reals(row_sums, (2 * k + 1) * R + r, some);
+        const real below = direct ? (real)0 : (real)(largest - exponents[block * tiles + k]) * log_2;
+        vector_add(&z, &z_lost, tile_z);
+        vector_add(&a, &a_lost, tile_a - tile_z * below);
+    }
+    z -= z_lost;
+    a -= a_lost;
+    realv entropy = -a;
+    if (!direct) {
+        store_reals(row_z, r, some, z);
+        /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too; so does an infinite sum. */
+        entropy = logarithm(z, largest) - a / z;
+        entropy = select(entropy, zero, entropy < zero);
+        entropy = select(entropy, (realv)log_N, entropy > (realv)log_N);
+        entropy = select(entropy, a, z == zero) + (a - a);
+    }
+#if GRADIENT
+    const realv Z = direct ? load_reals(row_z, r, some) : z;
+    const long first = job[FIRST_FACTOR];
+    store_reals(row_factors, first + r, some, select(direct ? -(a + z) : entropy, zero, Z == zero));
+    store_reals(row_factors, first + R + r, some, select(1 / (Z + eps), zero, Z == zero));
+#endif
+    return entropy;
+}
+
+INLINE void merge_entropies(global const long *job, long group, global const real *row_sums,
+                            global const int *exponents, real log_N, real eps, global real *row_z,
+                            global real *row_factors, global real *partials, local real *scratch)
+{
+    const long first = group * job[GROUP_ROWS], end = min(first + job[GROUP_ROWS], job[ROWS]);
+    realv total = (realv)0, lost = (realv)0;
+    for (long r = first + LANE * VECTOR; r < end; r += LANES * VECTOR) {
+        const realv entropy = merge_rows(job, r, end - r, row_sums, exponents, log_N, eps, row_z, row_factors);
+        vector_add(&total, &lost, select((realv)0, entropy, COMPONENT_NUMBERS < (integerv)(int)min(end - r, (long)VECTOR)));
+    }
+    const sum all = group_sum((sum)(components_sum(total), -components_sum(lost)), scratch);
+    if (LANE == 0)
+        partials[job[ENTROPY_QUANTITY] * PARTIALS + group] = sum_value(all);
+}
+#endif
+
+#if LAGS
+/* lag_sums: (lags, count): each work-group takes a part of one lag's. */
+INLINE void merge_lags(global const long *job, long group, global const real *lag_sums, global real *partials,
+                       local real *scratch)
+{
+    const long count = job[LAG_COUNT], parts = job[LAG_PARTS], lag = group / parts, part = group % parts;
+    sum mine = (sum)(0);
+    for (long k = part * LANES + LANE; k < count; k += parts * LANES)
+        mine = sum_add(mine, lag_sums[lag * count + k]);
+    const sum all = group_sum(mine, scratch);
+    if (LANE == 0)
+        partials[(job[LAG_QUANTITY] + lag) * PARTIALS + part] = sum_value(all);
+}
+#endif
+
+#if BATCHES
+/* parts: the energy of batch b is the sum of parts[outer * stride + b * inner + k] -> energies: (B). Several batches
+ * side by side. */
+INLINE void merge_batches(global const long *job, long group, global const real *parts, global real *energies,
+                          global real *partials, local real *scratch)
+{
+    const long inner = job[BATCH_INNER], outers = job[BATCH_OUTERS], stride = job[BATCH_STRIDE], B = job[BATCH_COUNT];
+    const int lanes = (int)job[BATCH_LANES], k0 = LANE % lanes, at_once = LANES / lanes;
+    sum magnitudes = (sum)(0);
+    for (long base = group * at_once; base < B; base += job[BATCH_GROUPS] * at_once) {
+        const long b = base + LANE / lanes;
+        sum mine = (sum)(0);
+        for (long outer = 0; outer < outers && b < B; ++outer)
+            for (long k = k0; k < inner; k += lanes)
+                mine = sum_add(mine, parts[outer * stride + b * inner + k]);
+        const real energy = sum_value(segment_sum(mine, lanes, lanes, scratch));
+        if (k0 == 0 && b < B) {
+            energies[b] = energy;
+            magnitudes = sum_add(magnitudes, fabs(energy));
+        }
+    }
+    const sum all = group_sum(magnitudes, scratch);
+    if (LANE == 0)
+        partials[job[BATCH_QUANTITY] * PARTIALS + group] = sum_value(all);
+}
+#endif
+
+#if STEPS
+/* step_sums: (tiles, R) -> row_energies: (R), E = sum_ij W_ij S_i S_j. */
+INLINE void merge_steps(global const long *job, long group, global const real *step_sums, global real *row_energies,
+                        global real *partials, local real *scratch)
+{
+    const long R = job[ROWS], first = group * job[GROUP_ROWS], end = min(first + job[GROUP_ROWS], R);
+    sum magnitudes = (sum)(0);
+    for (long r = first + LANE; r < end; r += LANES) {
+        sum row = (sum)(0);
+        for (long k = 0; k < job[STEP_TILES]; ++k)
+            row = sum_add(row, step_sums[k * R + r]);
+        row_energies[r] = sum_value(row);
+        magnitudes = sum_add(magnitudes, fabs(sum_value(row)));
+    }
+    const sum all = group_sum(magnitudes, scratch);
+    if (LANE == 0)
+        partials[job[STEP_QUANTITY] * PARTIALS + group] = sum_value(all);
+}
+#endif
+
+/* job: (JOB_PARAMETERS); the work-groups of COLUMN_GROUPS come first, then those of ENTROPY_GROUPS, LAG_GROUPS,
+ * BATCH_GROUPS and STEP_GROUPS. partials: (quantities, PARTIALS). */
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+merge(global const long *restrict job, global const long *restrict integers, global const real *restrict reals,
+      global const real *restrict moments, global const real *restrict reference_moments, global real *states,
+      global real *reference, global real *restrict values, global const real *restrict row_sums,
+      global const int *restrict exponents, real log_N, real eps, global real *restrict row_z,
+      global real *restrict row_factors, global const real *restrict lag_sums, global const real *restrict batch_parts,
+      global real *restrict batch_energies, global const real *restrict step_sums, global real *restrict row_energies,
+      global real *restrict partials)
+{
+    local realv scratch[2 * LANES];
+    local real *reals_scratch = (local real *)scratch;
+    const long columns = job[COLUMN_GROUPS], entropies = columns + job[ENTROPY_GROUPS], lags = entropies + job[LAG_GROUPS],
+               batches = lags + job[BATCH_GROUPS], steps = batches + job[STEP_GROUPS], group = get_group_id(0);
+    if (group < columns) {
+#if MOMENTS
+        merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials,
+                      scratch);
+#endif
+    } else if (group < entropies) {
+#if ENTROPY
+        merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, partials,
+                        reals_scratch);
+#endif
+    } else if (group < lags) {
+#if LAGS
+        merge_lags(job, group - entropies, lag_sums, partials, reals_scratch);
+#endif
+    } else if (group < batches) {
+#if BATCHES
+        merge_batches(job, group - lags, batch_parts, batch_energies, partials, reals_scratch);
+#endif
+    } else if (group < steps) {
+#if STEPS
+        merge_steps(job, group - batches, step_sums, row_energies, partials, reals_scratch);
+#endif
+    }
+}
+
+/* ---- Finish ---- */
+
+/* The sum of the first `count` partials of a quantity. The work-items of each `segment` sum the same ones. */
+INLINE sum partials_sum(global const real *partials, long quantity, long count, int segment, local real *scratch)
+{
+    sum mine = (sum)(0);
+    for (long g = LANE & (segment - 1); g < count; g += segment)
+        mine = sum_add(mine, partials[quantity * PARTIALS + g]);
+    return segment_sum(mine, segment, segment, scratch);
+}
+
+#if MOMENTS
+/* What the partials of merge say of the population, by all work-items of a work-group. */
+INLINE population population_of(global const long *job, global const real *partials, local real *scratch)
+{
+    const long N = job[NEURONS], groups = job[COLUMN_GROUPS], columns = job[GROUP_COLUMNS];
+    const int count = (int)min(groups, (long)LANES);
+    population of;
+    of.pivot = partials[PIVOT * PARTIALS];
+    sum rest = (sum)(0), spread = (sum)(0);
+    for (long g = LANE; g < groups; g += LANES) {
+        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of.pivot;
+        rest = sum_add(sum_add(rest, n * ahead), partials[REST * PARTIALS + g]);
+    }
+    of.rest = sum_value(segment_sum(rest, LANES, count, scratch)) / (real)N;
+    real max_high = of.pivot, max_low = 0, min_high = of.pivot, min_low = 0;
+    bool any_seen = false;
+    for (long g = LANE; g < groups; g += LANES) {
+        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of.pivot;
+        const real d = (ahead - of.rest) + partials[REST * PARTIALS + g] / n;
+        spread = sum_add(sum_add(spread, n * d * d), partials[SPREAD * PARTIALS + g]);
+        const real high = partials[MAX_HIGH * PARTIALS + g], low = partials[MAX_LOW * PARTIALS + g];
+        const real least = partials[MIN_HIGH * PARTIALS + g], least_low = partials[MIN_LOW * PARTIALS + g];
+        if (!any_seen || is_larger(high, low, max_high, max_low)) {
+            max_high = high;
+            max_low = low;
+        }
+        if (!any_seen || is_larger(min_high, min_low, least, least_low)) {
+            min_high = least;
+            min_low = least_low;
+        }
+        any_seen = true;
+    }
+    of.norm = sum_value(segment_sum(spread, LANES, count, scratch));
+    group_extreme(&max_high, &max_low, 1, count, scratch);
+    group_extreme(&min_high, &min_low, -1, count, scratch);
+    /* A NaN, which no comparison finds, is in the mean, too. */
+    of.largest = fmax(fabs(deviation_of(&of, max_high, max_low)), fabs(deviation_of(&of, min_high, min_low))) +
+                 (of.rest - of.rest);
+    of.squares = sum_value(partials_sum(partials, SQUARES, groups, LANES, scratch));
+    of.reference_squares = REFERENCE ? sum_value(partials_sum(partials, REFERENCE_SQUARES, groups, LANES, scratch)) : (real)0;
+    of.distances = of.signs = of.ties = of.tie_signs = 0;
+    return of;
+}
+
+/* Numbers no farther than this from a tie or from 0 are there by rounding alone: means that are equal fractions differ
+ * by that much. */
+INLINE real noise_of(const population *of)
+{
+    return 4 * EPSILON * fmax(of->largest, 4 * EPSILON * fabs(mubar_of(of)));
+}
+
+INLINE real sign_of(real x, real noise) { return fabs(x) > noise ? copysign((real)1, x) : (real)0; }
+
+/* True if a deviation reaches the largest distance. */
+INLINE bool is_tie(const population *of, real d, real noise) { return fabs(d) >= of->largest - noise; }
+
+/* Sum the distances of the neurons' means from their mean, their signs, and those of the largest. */
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+deviations(global const long *restrict job, global const real *restrict states, global real *partials)
+{
+    local real scratch[2 * LANES];
+    const long N = job[NEURONS], group = get_group_id(0);
+    const long first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
+    const int count = (int)min(end - first, (long)LANES);
+    const population of = population_of(job, partials, scratch);
+    const real noise = noise_of(&of);
+    sum distances = (sum)(0), signs = (sum)(0), ties = (sum)(0), tie_signs = (sum)(0);
+    for (long i = first + LANE; i < end; i += LANES) {
+        const real d = deviation_of(&of, states[i], states[N + i]), sign_ = sign_of(d, noise);
+        distances = sum_add(distances, fabs(d));
+        signs = sum_add(signs, sign_);
+        if (is_tie(&of, d, noise)) {
+            ties = sum_add(ties, 1);
+            tie_signs = sum_add(tie_signs, sign_);
+        }
+    }
+    const sum sums[] = { segment_sum(distances, LANES, count, scratch), segment_sum(signs, LANES, count, scratch),
+                         segment_sum(ties, LANES, count, scratch), segment_sum(tie_signs, LANES, count, scratch) };
+    if (LANE == 0)
+        for (int k = 0; k < 4; ++k)
+            partials[(DISTANCES + k) * PARTIALS + group] = sum_value(sums[k]);
+}
+
+/* Add what deviations() left, where a term needs it. */
+INLINE void add_deviations(population *of, global const long *job, global const real *partials, local real *scratch)
+{
+    const long groups = job[COLUMN_GROUPS];
+    of->distances = sum_value(partials_sum(partials, DISTANCES, groups, LANES, scratch));
+    of->signs = sum_value(partials_sum(partials, SIGNS, groups, LANES, scratch));
+    of->ties = sum_value(partials_sum(partials, TIES, groups, LANES, scratch));
+    of->tie_signs = sum_value(partials_sum(partials, TIE_SIGNS, groups, LANES, scratch));
+}
+#endif
+
+/* A term's value from the sum over its items. */
+INLINE real value_of(const population *of, real N, global const long *term, global const real *reals, real total,
+                     real kept)
+{
     switch (term[CRITERION]) {
     case FIRING_RATE:
         return total / N;
     case FIRING_RATE_DIST:
         switch (term[METRIC]) {
         case SD:
-            return sqrt(total * reals[SCALE]);
+            return sqrt(of->norm * reals[SCALE]);
         case CV:
-            return sqrt(total * reals[SCALE]) / mubar_of(all);
+            return sqrt(of->norm * reals[SCALE]) / mubar_of(of);
         case MEAN_AD:
-            return total / N;
+            return of->distances / N;
         default:
-            return total;
+            return of->largest;
         }
     case ENTROPY_TERM:
-        return add_reg(total * reals[SCALE], reals[REG], squares);
+        return add_reg(total * reals[SCALE], reals[REG], of->squares);
     case POPULATION_KL: {
         const real kl = term[REDUCTION] == SUM ? total : kept > 0 ? total / kept : (real)0;
-        return add_reg(kl, reals[REG], squares + reference_squares);
+        return add_reg(kl, reals[REG], of->squares + of->reference_squares);
     }
     default:
         return total * reals[SCALE];
-    }
-}
-
-INLINE sum squares_sum(global const real *statistics, long N)
-{
-    sum s = (sum)(0);
-    for (long i = LANE; i < N; i += LANES)
-        s = sum_add(s, square_of(statistics, N, i));
-    return s;
-}
-
-#if GRADIENT
-/* Numbers no farther than this from a tie or from 0 are there by rounding alone: means that are equal fractions
- * differ by that much. */
-INLINE real noise_of(const whole *all, real largest)
-{
-    return 4 * EPSILON * fmax(largest, 4 * EPSILON * fabs(mubar_of(all)));
-}
-
-INLINE real sign_of(real x, real noise) { return fabs(x) > noise ? copysign((real)1, x) : (real)0; }
-
-/* Whether neuron i's deviation counts: in mean_ad all do, in max_ad those that reach the largest one. */
-INLINE bool deviation_counts(global const long *term, real d, real largest, real noise)
-{
-    return term[METRIC] == MEAN_AD || fabs(d) >= largest - noise;
-}
-#endif
-
-/* One group finishes all terms: values[value_count] is the total. reference is states where there is none,
- * and neither is read where no term of the plan needs it. With GRADIENT, shared: (terms, SHARED) and mubar in two
- * parts is what coefficients needs. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-finish(global const long *restrict integers, global const real *restrict reals, int terms, long value_count, long N,
-       int has_moments, int has_reference, global const real *restrict states, global const real *restrict reference,
-       global const real *restrict sums, global real *restrict values, global long *restrict skipped,
-       global real *restrict shared)
-{
-    local real scratch[2 * LANES];
-    const int lane = LANE;
-    whole all = { N, states, reference, sums, has_moments ? states[0] : 0, 0 };
-
-    sum rest = (sum)(0), squares = (sum)(0), reference_squares = (sum)(0);
-    if (has_moments) {
-        for (long i = lane; i < N; i += LANES)
-            rest = sum_add(rest, deviation(&all, i));
-        squares = squares_sum(states, N);
-    }
-    if (has_reference)
-        reference_squares = squares_sum(reference, N);
-    all.rest = sum_value(group_sum(rest, scratch)) / (real)N;
-    const real S2 = sum_value(group_sum(squares, scratch));
-    const real S2_reference = sum_value(group_sum(reference_squares, scratch));
-
-    real total = 0;
-    for (int k = 0; k < terms; ++k) {
-        global const long *term = integers + k * INTEGERS;
-        global const real *parameters = reals + k * REALS;
-        sum mine = (sum)(0), kept = (sum)(0);
-        real largest = 0;
-        for (long n = lane; n < term[COUNT]; n += LANES) {
-            const real x = item(&all, term, parameters, n, values, &kept);
-            mine = sum_add(mine, x);
-            largest = larger(largest, x);
-        }
-        const real added = sum_value(group_sum(mine, scratch));
-        const sum count = group_sum(kept, scratch); /* in two parts: beyond what a float can count */
-        largest = group_largest(largest, scratch);
-#if GRADIENT
-        sum ties = (sum)(0), signs = (sum)(0);
-        const real noise = noise_of(&all, largest);
-        for (long n = lane; term[CRITERION] == FIRING_RATE_DIST && n < N; n += LANES) {
-            const real d = deviation(&all, n);
-            if (deviation_counts(term, d, largest, noise)) {
-                ties = sum_add(ties, 1);
-                signs = sum_add(signs, sign_of(d, noise));
-            }
-        }
-        ties = group_sum(ties, scratch);
-        signs = group_sum(signs, scratch);
-        if (lane == 0) {
-            const bool spread = term[METRIC] == SD || term[METRIC] == CV;
-            shared[k * SHARED + NORM] = spread ? sqrt(added * parameters[SCALE]) : largest;
-            shared[k * SHARED + TIES] = sum_value(ties);
-            shared[k * SHARED + SIGNS] = sum_value(signs);
-            shared[k * SHARED + KEPT] = sum_value(count);
-        }
-#endif
-        if (lane == 0) {
-            const bool maximum = term[CRITERION] == FIRING_RATE_DIST && term[METRIC] == MAX_AD;
-            skipped[k] = term[CRITERION] == POPULATION_KL ? N - ((long)count.x + (long)count.y) : 0;
-            if (!(term[CRITERION] == POPULATION_KL && term[REDUCTION] == NONE)) {
-                const real value =
-                    value_of(&all, term, parameters, maximum ? largest : added, sum_value(count), S2, S2_reference);
-                values[term[VALUE]] = value;
-                total += parameters[WEIGHT] * value;
-            }
-        }
-    }
-    if (lane == 0) {
-        values[value_count] = total;
-#if GRADIENT
-        shared[terms * SHARED] = all.pivot;
-        shared[terms * SHARED + 1] = all.rest;
-#endif
     }
 }
 
@@ -433,22 +750,25 @@ typedef struct lines {
     real offset, slope, reference_offset, reference_slope;
 } lines;
 
+#if MOMENTS
 /* d value / d mu_i */
-INLINE real spread_slope(const whole *all, global const long *term, global const real *reals,
-                         global const real *shared, long i)
+INLINE real spread_slope(const neurons *all, const population *of, global const long *term, global const real *reals,
+                         long i)
 {
-    const real N = (real)all->N, d = deviation(all, i), norm = shared[NORM], mubar = mubar_of(all);
+    const real N = (real)all->N, d = deviation_of(of, all->states[i], all->states[all->N + i]), mubar = mubar_of(of);
     if (term[METRIC] == SD || term[METRIC] == CV) {
+        const real norm = sqrt(of->norm * reals[SCALE]);
         const real slope = norm > 16 * EPSILON * EPSILON * fabs(mubar) ? d / norm * reals[SCALE] : (real)0;
         return term[METRIC] == SD ? slope : slope / mubar - norm / mubar / mubar / N;
     }
-    const real noise = noise_of(all, norm);
-    const real own = deviation_counts(term, d, norm, noise) ? sign_of(d, noise) : (real)0;
-    return (own - shared[SIGNS] / N) / (term[METRIC] == MEAN_AD ? N : shared[TIES]);
+    const real noise = noise_of(of), sign_ = sign_of(d, noise);
+    if (term[METRIC] == MEAN_AD)
+        return (sign_ - of->signs / N) / N;
+    return ((is_tie(of, d, noise) ? sign_ : (real)0) - of->tie_signs / N) / of->ties;
 }
 
 /* w times the gradient of neuron i's divergence. */
-INLINE void add_divergence(const whole *all, global const long *term, real floor, long i, real w, lines *to)
+INLINE void add_divergence(const neurons *all, global const long *term, real floor, long i, real w, lines *to)
 {
     const long N = all->N;
     const real own0 = all->states[2 * N + i], own1 = all->reference[2 * N + i];
@@ -480,8 +800,8 @@ INLINE void add_square(real w, real mean, real *offset, real *slope)
 }
 
 /* The part of one term, w being its weight in all, u that of neuron i's value where there are N values. */
-INLINE void add_term(const whole *all, global const long *term, global const real *reals,
-                     global const real *shared, long i, real w, real u, lines *to)
+INLINE void add_term(const neurons *all, const population *of, global const long *term, global const real *reals,
+                     real kept, long i, real w, real u, lines *to)
 {
     const long N = all->N;
     switch (term[CRITERION]) {
@@ -491,23 +811,26 @@ INLINE void add_term(const whole *all, global const long *term, global const rea
         break;
     }
     case FIRING_RATE_DIST:
-        to->offset += w * spread_slope(all, term, reals, shared, i);
+        to->offset += w * spread_slope(all, of, term, reals, i);
         break;
     case ENTROPY_TERM:
         add_square(w * reals[REG], mean_of(all->states, N, i), &to->offset, &to->slope);
         break;
+#if REFERENCE
     case POPULATION_KL: {
         const real each = term[REDUCTION] == NONE ? w * u : w;
         bool degenerate;
         divergence(all, term, reals[VAR_FLOOR], i, &degenerate);
         if (!(degenerate && term[SKIP]))
-            add_divergence(all, term, reals[VAR_FLOOR], i, term[REDUCTION] == MEAN ? each / shared[KEPT] : each, to);
+            add_divergence(all, term, reals[VAR_FLOOR], i, term[REDUCTION] == MEAN ? each / kept : each, to);
         add_square(each * reals[REG], mean_of(all->states, N, i), &to->offset, &to->slope);
         add_square(each * reals[REG], mean_of(all->reference, N, i), &to->reference_offset, &to->reference_slope);
         break;
     }
+#endif
     }
 }
+#endif
 
 /* The factors of what depends on more than a neuron: of each lag's differences, each eps's entropy, and of the
  * Hebbian signs of batches and of rows. */
@@ -523,37 +846,124 @@ INLINE void add_factor(global const long *term, global const real *reals, real w
         break;
     }
 }
+#endif
 
-/* states_lines, reference_lines: (2, N), offset and slope; factors: (factor_count). */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-coefficients(real scale_value, int scale_given, global const real *restrict scale, int cotangents_given,
-             global const real *restrict cotangents, global const long *restrict integers,
-             global const real *restrict reals, global const real *restrict shared, int terms, long N, real R, real R1,
-             global const real *restrict states, global const real *restrict reference, int factor_count,
-             global real *restrict states_lines, global real *restrict reference_lines,
-             global real *restrict factors)
+/* Terms whose sums are in local memory at once, each its items' sum and how many were kept. */
+enum { TERMS_AT_ONCE = 32 };
+/* Work-items that sum a row of partials together. */
+#define SEGMENT (LANES < 32 ? LANES : 32)
+
+/* Sum the partials of the terms [first, first + count) to totals: (TERMS_AT_ONCE, 2), each in two parts. */
+INLINE void sum_terms(global const long *job, global const long *integers, long first, int count,
+                      global const real *partials, local sum *totals, local real *scratch)
 {
-    const long i = (long)get_group_id(0) * LANES + LANE;
-    const real factor = scale_given ? scale[0] : scale_value;
-    const whole all = { N, states, reference, states, shared[terms * SHARED], shared[terms * SHARED + 1] };
-    if (i == 0) {
-        for (int k = 0; k < factor_count; ++k)
-            factors[k] = 0;
-        for (int k = 0; k < terms; ++k)
-            add_factor(integers + k * INTEGERS, reals + k * REALS, factor * reals[k * REALS + WEIGHT], factors);
+    for (int base = 0; base < 2 * count; base += LANES / SEGMENT) {
+        const int row = base + LANE / SEGMENT;
+        global const long *term = integers + (first + min(row / 2, count - 1)) * INTEGERS;
+        const bool is_kept = row % 2 == 1;
+        const bool given = row < 2 * count && (!is_kept || term[CRITERION] == POPULATION_KL);
+        const sum all = partials_sum(partials, term[QUANTITY] + is_kept, given ? term[COUNT] : 0, SEGMENT, scratch);
+        if (LANE % SEGMENT == 0 && row < 2 * count)
+            totals[row] = all;
     }
-    if (i >= N)
-        return;
+    BARRIER();
+}
+
+/* The terms' values, from their totals, by work-group 0; what each adds to the total goes to `weighted`. */
+INLINE void give_values(const population *of, long N, global const long *integers, global const real *reals, long first,
+                        int count, local const sum *totals, local real *weighted, global real *values,
+                        global long *skipped)
+{
+    for (int k = LANE; k < count; k += LANES) {
+        global const long *term = integers + (first + k) * INTEGERS;
+        global const real *parameters = reals + (first + k) * REALS;
+        const bool divergences = term[CRITERION] == POPULATION_KL;
+        const sum kept = totals[2 * k + 1];
+        skipped[first + k] = divergences ? N - ((long)kept.x + (long)kept.y) : 0;
+        weighted[k] = 0;
+        if (!(divergences && term[REDUCTION] == NONE)) {
+            const real value = value_of(of, (real)N, term, parameters, sum_value(totals[2 * k]), sum_value(kept));
+            values[term[VALUE]] = value;
+            weighted[k] = parameters[WEIGHT] * value;
+        }
+    }
+}
+
+#if GRADIENT
+/* The coefficients of neuron i: what the terms [first, first + count) add to them. */
+INLINE void give_lines(const neurons *all, const population *of, global const long *integers, global const real *reals,
+                       long first, int count, local const sum *totals, real factor, int cotangents_given,
+                       global const real *cotangents, long i, real R, real R1, bool last, global real *states_lines,
+                       global real *reference_lines)
+{
+    const long N = all->N;
     lines to = { 0, 0, 0, 0 };
-    for (int k = 0; k < terms; ++k) {
-        global const long *term = integers + k * INTEGERS;
+    if (first > 0)
+        to = (lines){ states_lines[i], states_lines[N + i], reference_lines[i], reference_lines[N + i] };
+#if MOMENTS
+    for (int k = 0; k < count; ++k) {
+        global const long *term = integers + (first + k) * INTEGERS;
+        global const real *parameters = reals + (first + k) * REALS;
         const bool is_vector = term[CRITERION] == POPULATION_KL && term[REDUCTION] == NONE;
         const real u = is_vector && cotangents_given ? cotangents[term[COTANGENT] * N + i] : (real)0;
-        add_term(&all, term, reals + k * REALS, shared + k * SHARED, i, factor * reals[k * REALS + WEIGHT], u, &to);
+        add_term(all, of, term, parameters, sum_value(totals[2 * k + 1]), i, factor * parameters[WEIGHT], u, &to);
     }
-    states_lines[i] = to.offset / R;
-    states_lines[N + i] = to.slope / R;
-    reference_lines[i] = to.reference_offset / R1;
-    reference_lines[N + i] = to.reference_slope / R1;
+#endif
+    states_lines[i] = last ? to.offset / R : to.offset;
+    states_lines[N + i] = last ? to.slope / R : to.slope;
+    reference_lines[i] = last ? to.reference_offset / R1 : to.reference_offset;
+    reference_lines[N + i] = last ? to.reference_slope / R1 : to.reference_slope;
 }
 #endif
+
+/* Work-group 0 gives the values, values[value_count] being the total, and the numbers of skipped neurons; with GRADIENT,
+ * each gives the coefficients of FINISH_COLUMNS neurons: states_lines, reference_lines: (2, N), offset and slope; and
+ * work-group 0 factors: (FACTORS). reference is states where there is none. The first five arguments are set by each
+ * evaluation. */
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+finish(real scale_value, int scale_given, global const real *restrict scale, int cotangents_given,
+       global const real *restrict cotangents, global const long *restrict job, global const long *restrict integers,
+       global const real *restrict reals, global const real *restrict states, global const real *restrict reference,
+       global const real *restrict partials, real R, real R1, global real *restrict values,
+       global long *restrict skipped, global real *states_lines, global real *reference_lines,
+       global real *restrict factors)
+{
+    local real scratch[2 * LANES], weighted[TERMS_AT_ONCE];
+    local sum totals[2 * TERMS_AT_ONCE];
+    const long N = job[NEURONS], terms = job[TERMS], group = get_group_id(0);
+    population of = { 0 };
+#if MOMENTS
+    of = population_of(job, partials, scratch);
+    if (job[DEVIATIONS])
+        add_deviations(&of, job, partials, scratch);
+#endif
+#if GRADIENT
+    const real factor = scale_given ? scale[0] : scale_value;
+    const neurons all = { N, states, reference };
+    const long end_column = min((group + 1) * job[FINISH_COLUMNS], N);
+    if (group + LANE == 0) {
+        for (int k = 0; k < job[FACTORS]; ++k)
+            factors[k] = 0;
+        for (long k = 0; k < terms; ++k)
+            add_factor(integers + k * INTEGERS, reals + k * REALS, factor * reals[k * REALS + WEIGHT], factors);
+    }
+#endif
+    real total = 0;
+    for (long first = 0; first < terms; first += TERMS_AT_ONCE) {
+        const int count = (int)min(terms - first, (long)TERMS_AT_ONCE);
+        sum_terms(job, integers, first, count, partials, totals, scratch);
+        if (group == 0)
+            give_values(&of, N, integers, reals, first, count, totals, weighted, values, skipped);
+        BARRIER();
+        for (int k = 0; group + LANE == 0 && k < count; ++k)
+            total += weighted[k];
+#if GRADIENT
+        for (long i = group * job[FINISH_COLUMNS] + LANE; i < end_column; i += LANES)
+            give_lines(&all, &of, integers, reals, first, count, totals, factor, cotangents_given, cotangents, i, R, R1,
+                       first + count == terms, states_lines, reference_lines);
+#endif
+        BARRIER();
+    }
+    if (group + LANE == 0)
+        values[job[VALUE_COUNT]] = total;
+}

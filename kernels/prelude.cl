@@ -70,9 +70,19 @@
 #if LANES == 1
 #define LANE 0
 #define BARRIER()
+#define GLOBAL_BARRIER()
 #else
 #define LANE ((int)get_local_id(0))
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
+#define GLOBAL_BARRIER() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
+#endif
+
+/* Work-items of a hardware thread, where a kernel set asks for a number of them. */
+#if defined(SUB_GROUP) && defined(cl_intel_required_subgroup_size)
+#pragma OPENCL EXTENSION cl_intel_required_subgroup_size : enable
+#define SUB_GROUP_SIZE __attribute__((intel_reqd_sub_group_size(SUB_GROUP)))
+#else
+#define SUB_GROUP_SIZE
 #endif
 
 /* Everything is inlined. PoCL 3.1 needs it: where a compiler finds that a function is always called with the
@@ -322,51 +332,63 @@ INLINE void store(global output *memory, long index, long stride, long count, re
  * Of numbers > 0, subnormal ones too; finite for 0 and below, so that 0 log 0 is 0. Devices' own were seen to be slow
  * (f32) or far from right (f64). x = 2^e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. */
 #if PRECISION == 32
-/* Of a normal x; up to 16 too large for a subnormal one. log(1 + f) = f + f^2 P(f) with the minimax P of degree 6: off by
- * 3.7e-8 at most, and the whole by 1.2e-7 max(1, |log x|) over all floats. */
-INLINE realv logarithm_of_normal(realv x, int e0)
-{
-    const integerv bits = AS_INTEGER(x) - 0x3f3504f3;
-    const realv e = CONVERT((bits >> 23) - e0);
-    const realv f = AS_REAL((bits & 0x7fffff) + 0x3f3504f3) - 1.0f;
-    realv p = (realv)-1.00346170e-1f;
-    p = fma(p, f, (realv)1.63356423e-1f);
-    p = fma(p, f, (realv)-1.73259944e-1f);
-    p = fma(p, f, (realv)1.98882774e-1f);
-    p = fma(p, f, (realv)-2.49614656e-1f);
-    p = fma(p, f, (realv)3.33352625e-1f);
-    p = fma(p, f, (realv)-5.00005841e-1f);
-    p = fma(f * f, p, f);
-    return fma(e, (realv)0.693147181f, p);
-}
-INLINE realv logarithm(realv x, int e0)
-{
-    const integerv tiny = x < 1.17549435e-38f;
-    const realv y = logarithm_of_normal(tiny ? x * 8388608.0f : x, e0);
-    return tiny ? y - 15.9423851528787421f : y;
-}
+/* name##_of_normal: of a normal x; up to 16 too large for a subnormal one. log(1 + f) = f + f^2 P(f) with the minimax P of
+ * degree 6: off by 3.7e-8 at most, and the whole by 1.2e-7 max(1, |log x|) over all floats. */
+#define LOGARITHM(name, V, I, TO_V, AS_I, AS_V) \
+    INLINE V name##_of_normal(V x, int e0) \
+    { \
+        const I bits = AS_I(x) - 0x3f3504f3; \
+        const V e = TO_V((bits >> 23) - e0); \
+        const V f = AS_V((bits & 0x7fffff) + 0x3f3504f3) - 1.0f; \
+        V p = (V)-1.00346170e-1f; \
+        p = fma(p, f, (V)1.63356423e-1f); \
+        p = fma(p, f, (V)-1.73259944e-1f); \
+        p = fma(p, f, (V)1.98882774e-1f); \
+        p = fma(p, f, (V)-2.49614656e-1f); \
+        p = fma(p, f, (V)3.33352625e-1f); \
+        p = fma(p, f, (V)-5.00005841e-1f); \
+        p = fma(f * f, p, f); \
+        return fma(e, (V)0.693147181f, p); \
+    } \
+    INLINE V name(V x, int e0) \
+    { \
+        const I tiny = x < 1.17549435e-38f; \
+        const V y = name##_of_normal(tiny ? x * 8388608.0f : x, e0); \
+        return tiny ? y - 15.9423851528787421f : y; \
+    }
 #else
-/* FreeBSD's form, with log 2 in two parts, the first of few bits, so that e times it is exact: log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f). */
-INLINE realv logarithm(realv x, int e0)
-{
-    const integerv tiny = x < 0x1p-1022;
-    const integerv bits = AS_INTEGER(select(x, x * 0x1p54, tiny));
-    const integerv exponent = (bits - 0x3fe6a09e667f3bcdL) >> 52;
-    const realv f = AS_REAL(bits - (exponent << 52)) - 1.0;
-    const realv e = CONVERT(exponent - e0) - select((realv)0.0, (realv)54.0, tiny);
-    const realv s = f / (2.0 + f), z = s * s, half_square = 0.5 * f * f;
-    realv p = (realv)1.479819860511658591e-01;
-    p = fma(p, z, (realv)1.531383769920937332e-01);
-    p = fma(p, z, (realv)1.818357216161805012e-01);
-    p = fma(p, z, (realv)2.222219843214978396e-01);
-    p = fma(p, z, (realv)2.857142874366239149e-01);
-    p = fma(p, z, (realv)3.999999999940941908e-01);
-    p = fma(p, z, (realv)6.666666666666735130e-01);
-    const realv low = fma(s, half_square + p * z, e * 1.90821492927058770002e-10);
-    return e * 6.93147180369123816490e-01 - ((half_square - low) - f);
-}
-#define logarithm_of_normal logarithm
+/* FreeBSD's form, with log 2 in two parts, the first of few bits, so that e times it is exact:
+ * log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)) with s = f / (2 + f). */
+#define LOGARITHM(name, V, I, TO_V, AS_I, AS_V) \
+    INLINE V name(V x, int e0) \
+    { \
+        const I tiny = x < 0x1p-1022; \
+        const I bits = AS_I(tiny ? x * 0x1p54 : x); \
+        const I exponent = (bits - 0x3fe6a09e667f3bcdL) >> 52; \
+        const V f = AS_V(bits - (exponent << 52)) - 1.0; \
+        const V e = TO_V(exponent - e0) - (tiny ? (V)54.0 : (V)0.0); \
+        const V s = f / (2.0 + f), z = s * s, half_square = 0.5 * f * f; \
+        V p = (V)1.479819860511658591e-01; \
+        p = fma(p, z, (V)1.531383769920937332e-01); \
+        p = fma(p, z, (V)1.818357216161805012e-01); \
+        p = fma(p, z, (V)2.222219843214978396e-01); \
+        p = fma(p, z, (V)2.857142874366239149e-01); \
+        p = fma(p, z, (V)3.999999999940941908e-01); \
+        p = fma(p, z, (V)6.666666666666735130e-01); \
+        const V low = fma(s, half_square + p * z, e * 1.90821492927058770002e-10); \
+        return e * 6.93147180369123816490e-01 - ((half_square - low) - f); \
+    } \
+    INLINE V name##_of_normal(V x, int e0) { return name(x, e0); }
 #endif
+/* 2^e, for an e of a normal number. */
+#if PRECISION == 32
+INLINE real power_of_two(int e) { return as_float((e + 127) << 23); }
+#else
+INLINE real power_of_two(int e) { return as_double((long)(e + 1023) << 52); }
+#endif
+#define TO_REAL(x) ((real)(x))
+LOGARITHM(logarithm, realv, integerv, CONVERT, AS_INTEGER, AS_REAL)
+LOGARITHM(logarithm_one, real, INTEGER, TO_REAL, PASTE(as_, INTEGER), PASTE(as_, REAL))
 
 /* ---- Sums ---- */
 
@@ -442,3 +464,162 @@ INLINE sum group_sum(sum mine, local real *scratch)
     BARRIER();
     return all;
 }
+
+/* ---- Work-groups of ACROSS x DOWN work-items ----
+ *
+ * The kernels of kernels/gpu that sweep over the states: a work-group has a tile of neurons, of which each work-item has
+ * COLUMNS, and takes DOWN * STEP rows in a round, of which each work-item has STEP consecutive ones.
+ *   ALIGNED    1 where vectors of COLUMNS neurons, or with ALONG of STEP time steps, lie at multiples of their size */
+#ifdef COLUMNS
+#ifndef STEP
+#define STEP 4
+#endif
+#ifndef ALIGNED
+#define ALIGNED 1
+#endif
+
+#define DOWN (LANES / ACROSS)
+#define TILE (ACROSS * COLUMNS)
+#define ROWS (DOWN * STEP)
+/* Neighbouring work-items read neighbours in memory. */
+#if ALONG
+#define LANE_X (LANE / DOWN)
+#define LANE_Y (LANE % DOWN)
+#else
+#define LANE_X (LANE % ACROSS)
+#define LANE_Y (LANE / ACROSS)
+#endif
+/* The column of a tile that is number v of work-item x: vectors where they are read as such, else one for each work-item
+ * and then the next one for each. */
+#if ALIGNED
+#define COLUMN(x, v) ((x)*COLUMNS + (v))
+#define NEXT_COLUMN 1
+#else
+#define COLUMN(x, v) ((v)*ACROSS + (x))
+#define NEXT_COLUMN ACROSS
+#endif
+
+/* Where a work-item stands in the states: its next row is row t of batch b. */
+typedef struct position {
+    long b, t;
+} position;
+
+/* `ahead` rows further. */
+INLINE position advance(position from, int ahead, long T)
+{
+    from.t += ahead;
+    if (from.t >= T) {
+        const long batches = T < 1L << 30 ? (long)((uint)from.t / (uint)T) : 1;
+        from.b += batches;
+        from.t -= batches * T;
+    }
+    return from;
+}
+
+/* The array that is read: strides from row to row of a batch and from a work-item's column to its next one, and how many
+ * columns the work-item has. */
+typedef struct place {
+    long st, next;
+    int columns;
+    bool vectors_along; /* of STEP time steps */
+} place;
+
+/* How many columns of a tile, of which `left` exist, work-item x has. */
+INLINE int columns_of(long left, int x)
+{
+    const long own = ALIGNED ? left - (long)x * COLUMNS : (left - x + ACROSS - 1) / ACROSS;
+    return (int)max(min(own, (long)COLUMNS), 0L);
+}
+
+#if ELEMENT == 2
+typedef ushort stored;
+INLINE real to_real(stored bits) { return (real)vload_half(0, (const half *)&bits); }
+#else
+typedef element stored;
+INLINE real to_real(stored x) { return (real)x; }
+#endif
+#if ELEMENT == 0
+#define STORED float
+#elif ELEMENT == 1
+#define STORED double
+#elif ELEMENT == 2
+#define STORED ushort
+#else
+#define STORED uchar
+#endif
+
+/* Read `count` neighbours from p on, which is a multiple of so many elements; 1, 2, 4 or 8, a constant. */
+INLINE void load_vector(real *to, global const element *p, const int count)
+{
+    global const stored *from = (global const stored *)p;
+    if (count == 1) {
+        to[0] = to_real(*from);
+    } else if (count == 2) {
+        const PASTE(STORED, 2) x = *(global const PASTE(STORED, 2) *)from;
+        to[0] = to_real(x.s0);
+        to[1] = to_real(x.s1);
+    } else if (count == 4) {
+        const PASTE(STORED, 4) x = *(global const PASTE(STORED, 4) *)from;
+        to[0] = to_real(x.s0);
+        to[1] = to_real(x.s1);
+        to[2] = to_real(x.s2);
+        to[3] = to_real(x.s3);
+    } else {
+        const PASTE(STORED, 8) x = *(global const PASTE(STORED, 8) *)from;
+        to[0] = to_real(x.s0);
+        to[1] = to_real(x.s1);
+        to[2] = to_real(x.s2);
+        to[3] = to_real(x.s3);
+        to[4] = to_real(x.s4);
+        to[5] = to_real(x.s5);
+        to[6] = to_real(x.s6);
+        to[7] = to_real(x.s7);
+    }
+}
+
+/* The work-item's columns of one row, and zeros where it has none. */
+INLINE void load_row(real s[COLUMNS], global const element *p, const place *at)
+{
+#if ALIGNED && !ALONG
+    if (at->columns > 0) {
+        load_vector(s, p, COLUMNS);
+        return;
+    }
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v)
+        s[v] = 0;
+#else
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v)
+        s[v] = v < at->columns ? LOAD_ONE(p + v * at->next) : (real)0;
+#endif
+}
+
+/* The same of STEP rows of a batch. `aligned`: the first of them is a multiple of STEP time steps from the batch's first
+ * one. */
+INLINE void load_rows(real s[STEP][COLUMNS], global const element *p, const place *at, bool aligned)
+{
+#if ALIGNED && ALONG
+    if (aligned && at->vectors_along) {
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v) {
+            real x[STEP];
+            if (v < at->columns) {
+                load_vector(x, p + v * at->next, STEP);
+            } else {
+#pragma unroll
+                for (int k = 0; k < STEP; ++k)
+                    x[k] = 0;
+            }
+#pragma unroll
+            for (int k = 0; k < STEP; ++k)
+                s[k][v] = x[k];
+        }
+        return;
+    }
+#endif
+#pragma unroll
+    for (int k = 0; k < STEP; ++k)
+        load_row(s[k], p + k * at->st, at);
+}
+#endif

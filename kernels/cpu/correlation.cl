@@ -440,7 +440,7 @@ INLINE void add_part(global real *tile, int part, realv products[DOWN][ACROSS], 
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 correlate_weights(global const element *restrict states, long offset, long sb, long st, long si, long T, long N,
                   long R, long unit_rows, long slots, long first_unit, long first_factor,
-                  global const real *restrict factors, long batches, global const real *restrict sums,
+                  global const real *restrict factors, global const real *restrict batch_energies,
                   global const real *restrict row_energies, global real *restrict triangles)
 {
     local real left[DEPTH * TILE], right[DEPTH * TILE], one[DEPTH], sign_of[DEPTH];
@@ -461,7 +461,7 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
             one[d] = 1;
             sign_of[d] = 0;
 #if SIGNS & 1
-            sign_of[d] += factors[first_factor] * sign(sums[batches + (row + d) / T]);
+            sign_of[d] += factors[first_factor] * sign(batch_energies[(row + d) / T]);
 #endif
 #if SIGNS & 2
             sign_of[d] += factors[first_factor + 1] * sign(row_energies[row + d]);

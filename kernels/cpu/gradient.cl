@@ -3,7 +3,7 @@
  *
  *   g = offset + slope (S - mean)                                    per neuron
  *     + sum over lags of factor ((S - S[t + tau]) + (S - S[t - tau]))
- *     + sum over eps of factor dH/dS                                 with what merge_entropy left of the row
+ *     + sum over eps of factor dH/dS                                 with what merge left of the row
  *     + (factor sign(E_b) + factor sign(E_bt)) product               hebbian: S (W + W^T)
  *
  * A group takes the block of rows and the tile of neurons that it took in the sweep. Compile-time parameters:
@@ -47,7 +47,6 @@ typedef struct whole {
     global const real *statistics, *lines, *factors, *epsilons, *product;
     global output *gradient;
     long st, si, output_st, output_si, N;
-    int exponent;
 } whole;
 
 /* Some rows of one batch that alike have rows tau steps later and earlier, or alike have none. */
@@ -80,16 +79,16 @@ INLINE realv load_line(const whole *all, long index, const int rows, long some, 
 }
 
 #if ENTROPIES
-/* eps = 0: dH/dS = (A/Z - log S)/Z; else (h - sum p h)/(Z + eps) with h = -log(p + eps) - p/(p + eps). */
+/* eps = 0: dH/dS = -(log p + H)/Z with p = S/Z; else (h - sum p h)/(Z + eps) with h = -log(p + eps) - p/(p + eps). */
 INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const int r, realv g)
 {
     for (int e = 0; e < ENTROPIES; ++e) {
+        const realv p = x * set->inverse[e][r];
         if (ZERO_FIRST && e == 0) {
-            const realv h = set->centre[e][r] - logarithm(x, all->exponent);
+            const realv h = -(logarithm(p, 0) + set->centre[e][r]);
             g = x == (realv)0 ? g : fma(h, (realv)set->slope[e][r], g);
         } else {
             const real eps = all->epsilons[e];
-            const realv p = x * set->inverse[e][r];
             g -= (logarithm(p + eps, 0) + p / (p + eps) + set->centre[e][r]) * set->slope[e][r];
         }
     }
@@ -174,12 +173,11 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
     }
 }
 
-/* Where what belongs to rows lies. row_factors: (ENTROPIES, 2, R); sums from batches on: (B), each batch's energy;
- * row_energies: (R). */
+/* Where what belongs to rows lies. row_factors: (ENTROPIES, 2, R); batch_energies: (B); row_energies: (R). */
 typedef struct row_inputs {
-    global const real *row_factors, *sums, *row_energies;
+    global const real *row_factors, *batch_energies, *row_energies;
     global const long *taus;
-    long batches, offset, sb, output_offset, output_sb, T, R;
+    long offset, sb, output_offset, output_sb, T, R;
 } row_inputs;
 
 /* The `rows` rows from `row` on. */
@@ -208,7 +206,7 @@ INLINE void find_set(row_set *set, const whole *all, const row_inputs *in, int r
         set->sign[r] = 0;
 #endif
 #if PRODUCT & 1
-        set->sign[r] += all->factors[LAGS + ENTROPIES] * sign(in->sums[in->batches + row / T]);
+        set->sign[r] += all->factors[LAGS + ENTROPIES] * sign(in->batch_energies[row / T]);
 #endif
 #if PRODUCT & 2
         set->sign[r] += all->factors[LAGS + ENTROPIES + 1] * sign(in->row_energies[row + r]);
@@ -237,29 +235,31 @@ INLINE int rows_alike(long t, long most, long T, global const long *taus, bool t
     return alike ? STEP : 1;
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); exponents: (blocks);
- * product: (R, N). */
+/* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); product: (R, N). The launch takes
+ * the blocks from first_block to end_block. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient(global const element *restrict states, long offset, long sb, long st, long si,
          global output *restrict gradients, long output_offset, long output_sb, long output_st, long output_si, long T,
-         long N, long R, long block_rows, long first_block, global const real *restrict statistics,
+         long N, long R, long block_rows, long first_block, long end_block, global const real *restrict statistics,
          global const real *restrict lines, global const real *restrict factors, global const long *restrict taus,
          global const real *restrict epsilons, global const real *restrict row_factors,
-         global const int *restrict exponents, global const real *restrict product, long batches,
-         global const real *restrict sums, global const real *restrict row_energies)
+         global const real *restrict product, global const real *restrict batch_energies,
+         global const real *restrict row_energies)
 {
-    const long tiles = (N + TILE - 1) / TILE, blocks = get_num_groups(0) / tiles;
+    const long tiles = (N + TILE - 1) / TILE;
     /* Backwards: what the sweep read last may still be in a cache. */
-    const long block = first_block + blocks - 1 - get_group_id(0) / tiles, first_column = get_group_id(0) % tiles * TILE;
+    const long block = end_block - 1 - get_group_id(0) / tiles, first_column = get_group_id(0) % tiles * TILE;
     const long first_row = block * block_rows, end = min(first_row + block_rows, R);
     const whole all = { states, statistics, lines, factors, epsilons, product, gradients, st, si, output_st, output_si,
-                        N, ENTROPIES && ZERO_FIRST ? exponents[block] : 0 };
-    const row_inputs in = { row_factors, sums, row_energies, taus, batches, offset, sb, output_offset, output_sb, T, R };
+                        N };
+    const row_inputs in = { row_factors, batch_energies, row_energies, taus, offset, sb, output_offset, output_sb, T, R };
     const long tail_column = N - N % VECTOR;
     const bool tail = tail_column < N && tail_column >= first_column && tail_column < first_column + TILE &&
                       (tail_column - first_column) / VECTOR % LANES == LANE;
     const bool together = (!ALONG | (st == 1)) & (!OUTPUT_ALONG | (output_st == 1));
     row_set set;
+    if (block < first_block)
+        return;
     for (long row = first_row; row < end;) {
         const int count = rows_alike(row % T, end - row, T, taus, together);
         find_set(&set, &all, &in, count, row);

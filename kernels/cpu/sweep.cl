@@ -211,13 +211,12 @@ INLINE int typical_exponent(const realv *shift, int vectors, local real *scratch
     return mean > 0 && isfinite(mean) ? ilogb(mean) : 0;
 }
 
-/* moments: (blocks, 3, N to whole vectors), of which a last vector holds the last VECTOR neurons; row_sums:
- * (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is all rows of the array, of which
- * this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR is at most N, or 2.
- * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
+/* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
+ * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR
+ * is at most N, or 2. moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 sweep(global const element *restrict states, long offset, long sb, long st, long neuron_stride, long T, long N, long R,
-      long block_rows, long blocks, long first_block, global const long *restrict taus,
+      long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
       global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
 {
@@ -287,11 +286,11 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     for (int v = 0; v < vectors; ++v) {
         const realv total = sums.total[v] - sums.total_lost[v], delta = total / (real)rows;
         const realv spread = sums.squares[v] - sums.squares_lost[v] - (real)rows * delta * delta;
-        const long padded = (N + VECTOR - 1) / VECTOR * VECTOR;
-        global real *at = moments + block * 3 * padded + first_column + v * (LANES * VECTOR);
+        const long column = max(vector_column(first_column + v * (LANES * VECTOR), N), 0L);
+        global real *at = moments + block * 3 * pitch + column;
         VSTORE(global, REAL, sums.shift[v], at);
-        VSTORE(global, REAL, total, at + padded);
-        VSTORE(global, REAL, select(spread, (realv)0, spread < (realv)0), at + 2 * padded); /* keeps a NaN */
+        VSTORE(global, REAL, total, at + pitch);
+        VSTORE(global, REAL, select(spread, (realv)0, spread < (realv)0), at + 2 * pitch); /* keeps a NaN */
     }
 #endif
 #if LAGS

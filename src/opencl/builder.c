@@ -104,21 +104,3 @@ ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *giv
     };
     return check_lanes(plan, kernel, name, (size_t)lanes);
 }
-
-ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step)
-{
-    const int32_t lanes = b->plan->tuning.merge_lanes;
-    const rc_spec *spec = b->spec;
-    char options[200];
-    snprintf(options, sizeof options,
-             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DENTROPY=%d "
-             "-DSTEPS=%d "
-             "-DBATCHES=%d",
-             rc_precision_bits(spec), lanes, b->plan->tuning.sweep_vector, rc_wants_gradients(spec),
-             spec->moments || spec->uses[RC_REFERENCE], spec->entropy_count > 0,
-             spec->hebbian_step || (spec->uses[RC_WEIGHTS] && spec->gradients[RC_STATES].wanted),
-             spec->hebbian_batch);
-    RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, lanes, step));
-    (*step)->groups = groups;
-    return RATECL_OK;
-}

@@ -5,31 +5,80 @@
 
 #include "cl.h"
 
-enum { MERGE_ROWS = 1024 }; /* rows that a group of merge_steps adds up */
+/* What a work-group of merge and finish has to do: the numbers by which finish.cl calls the parts of a job. */
+enum {
+    RC_JOB_NEURONS,
+    RC_JOB_PITCH,
+    RC_JOB_ROWS,
+    RC_JOB_BLOCK_ROWS,
+    RC_JOB_BLOCKS,
+    RC_JOB_REFERENCE_ROWS,
+    RC_JOB_REFERENCE_BLOCK_ROWS,
+    RC_JOB_REFERENCE_BLOCKS,
+    RC_JOB_ACROSS,
+    RC_JOB_COLUMN_GROUPS,
+    RC_JOB_GROUP_COLUMNS,
+    RC_JOB_TERMS,
+    RC_JOB_VALUE_COUNT,
+    RC_JOB_FACTORS,
+    RC_JOB_TILES,
+    RC_JOB_SWEEP_BLOCK_ROWS,
+    RC_JOB_ENTROPY_GROUPS,
+    RC_JOB_GROUP_ROWS,
+    RC_JOB_ENTROPY_QUANTITY,
+    RC_JOB_FIRST_FACTOR,
+    RC_JOB_DIRECT,
+    RC_JOB_LAG_GROUPS,
+    RC_JOB_LAG_COUNT,
+    RC_JOB_LAG_PARTS,
+    RC_JOB_LAG_QUANTITY,
+    RC_JOB_BATCH_GROUPS,
+    RC_JOB_BATCH_COUNT,
+    RC_JOB_BATCH_LANES,
+    RC_JOB_BATCH_INNER,
+    RC_JOB_BATCH_OUTERS,
+    RC_JOB_BATCH_STRIDE,
+    RC_JOB_BATCH_QUANTITY,
+    RC_JOB_STEP_GROUPS,
+    RC_JOB_STEP_TILES,
+    RC_JOB_STEP_QUANTITY,
+    RC_JOB_DEVIATIONS,
+    RC_JOB_FINISH_COLUMNS,
+    RC_JOB_PARAMETERS
+};
 
-/* Where things lie in the buffer of merged sums, in reals. */
+/* Sizes, and the rows of the partials that finish adds up: FIRST_TERM fixed ones, two for each term, then these. */
 typedef struct rc_cl_sums_layout {
-    int64_t blocks, sweep_tiles, block_rows;
-    int64_t groups;    /* of MERGE_ROWS rows */
-    int64_t entropies; /* then, for each eps, the blocks; one more set of its own for a Z alone */
-    int64_t batches;   /* hebbian over batch: (B) */
-    int64_t steps;     /* hebbian over step: the groups */
-    int64_t count;
+    int64_t sweep_tiles, block_rows, blocks; /* of the states' sweep */
+    int64_t pitch;                           /* reals from row to row of moments: N, to whole vectors */
+    int64_t lags, entropies;                 /* one row each; one more of the entropies for a Z alone */
+    int64_t batches, steps;
+    int64_t quantities;
     int64_t padded;        /* N, to whole tiles of the correlation */
     int64_t chunks, pairs; /* of a batch's steps, and of tiles */
     int64_t factors;       /* of the gradient: the lags, the eps, and two of the Hebbian signs */
 } rc_cl_sums_layout;
+
+/* Moments of blocks of rows: (blocks, 3, pitch). */
+typedef struct rc_cl_records {
+    cl_mem moments;
+    int64_t block_rows, blocks;
+} rc_cl_records;
 
 typedef struct rc_cl_builder {
     rc_cl_plan *plan;
     const rc_spec *spec;
     rc_cl_sums_layout at;
     cl_mem none; /* in the place of what a kernel does not touch */
-    cl_mem sums, statistics[2], row_z, row_sums, exponents, folded, taus;
-    cl_mem integers, reals, shared;      /* of the terms */
-    cl_mem row_factors, block_exponents; /* for the gradients of the entropies, */
-    cl_mem row_energies, product;        /* and of the Hebbian terms: (R), (R, N) */
-    cl_mem batch_energies;               /* (B) */
+    rc_cl_records records[2];
+    cl_mem row_sums, exponents, lag_sums, taus; /* of the states' sweep */
+    cl_mem statistics[2], row_z, partials;
+    cl_long job[RC_JOB_PARAMETERS]; /* of the first merge */
+    cl_mem packed_job, integers, reals;
+    cl_mem folded;
+    cl_mem row_factors;                         /* for the gradients of the entropies, */
+    cl_mem row_energies, product;               /* and of the Hebbian terms: (R), (R, N) */
+    cl_mem batch_energies;                      /* (B) */
     /* What correlation leaves for merge. The energy of batch b is the sum of parts[outer * outer_stride + b * inner + k]
      * over outer < outers and k < inner; step_sums: (step_tiles, R), whose sums over tiles are the energies of rows. */
     struct {
@@ -38,7 +87,7 @@ typedef struct rc_cl_builder {
     } batch_parts;
     cl_mem step_sums;
     int64_t step_tiles;
-    cl_mem lines[2], factors;            /* coefficients, by input: (2, N); in all: (at.factors) */
+    cl_mem lines[2], factors; /* coefficients, by input: (2, N); in all: (at.factors) */
 } rc_cl_builder;
 
 static inline int64_t rc_ceil_div(int64_t a, int64_t b)
@@ -81,9 +130,6 @@ ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buf
 /* A new step with kernel `name`; the plan owns the kernel from here on. */
 ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *options, const char *name,
                              int32_t lanes, rc_cl_step **step);
-/* A new step with a kernel of finish.cl, which reads no input. */
-ratecl_status rc_cl_add_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step);
-
 typedef struct rc_cl_argument {
     const void *value;
     size_t bytes;
@@ -113,15 +159,51 @@ static inline rc_cl_real rc_cl_real_of(double value)
 rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *real);
 
 /* ---- sweep.c ---- */
-int64_t rc_cl_sweep_tile(const rc_tuning *tuning);
-int64_t rc_cl_block_rows(const rc_cl_plan *plan, const rc_view *view);
+
+/* How a pass over rows is cut: a work-group has `across` x `down` work-items, each with `vector` columns and `step` rows at
+ * once, and takes a block of rows and a tile of neurons. */
+typedef struct rc_cl_grid {
+    int32_t across, down, vector, step;
+    bool aligned, along; /* as the kernels' ALIGNED and ALONG */
+    int64_t tile, tiles, block_rows, blocks;
+} rc_cl_grid;
+
+/* The grid of a sweep over a view. It depends on shape and kernel set alone, so that the bits do too. */
+rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view);
+/* The grid of a gradient; `read` is NULL where only `written` counts. */
+rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written);
+/* Write the compile options of a grid. Returns their length. */
+int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *options, size_t bytes);
+
+/* Narrow the CPU family's work-groups where there are few neurons. */
+void rc_cl_fit_width(const rc_spec *spec, rc_tuning *tuning);
+
 ratecl_status rc_cl_add_sweeps(rc_cl_builder *b);
+/* Add the second pass of the states for epsilons[which] > 0, which needs row_z. */
+ratecl_status rc_cl_add_entropy_sweep(rc_cl_builder *b, size_t which);
+
+/* ---- merge.c ---- */
+
+/* The most work-groups that leave a partial of one quantity, as in finish.cl. */
+enum { PARTIALS = 256 };
+
+/* Add the launch of a kernel of finish.cl, which reads no input. */
+ratecl_status rc_cl_add_merge_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step);
+ratecl_status rc_cl_add_merge(rc_cl_builder *b);
+ratecl_status rc_cl_add_merge_entropy(rc_cl_builder *b, size_t which);
+ratecl_status rc_cl_add_deviations(rc_cl_builder *b);
+/* How many partials the term's quantity has. */
+int64_t rc_cl_merged_counts(const rc_cl_builder *b, const rc_term *term);
 
 /* ---- correlation.c ---- */
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b);
 ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b);
 
 /* ---- finish.c ---- */
+/* The number of fixed rows of the partials, as in finish.cl. */
+enum { RC_FIRST_TERM = 13 };
+/* Pack the terms for merge and finish, and make what they write. */
+ratecl_status rc_cl_pack_terms(rc_cl_builder *b);
 ratecl_status rc_cl_add_finish(rc_cl_builder *b);
 
 /* ---- gradient.c ---- */

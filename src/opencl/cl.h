@@ -59,6 +59,7 @@ typedef struct rc_cl_step {
     int gradient;              /* the input of which the gradient is written, or RC_NO_INPUT */
     cl_uint gradient_argument; /* the first of the five */
     cl_uint first_unit;        /* the argument of that name; 0 where all is one unit */
+    cl_uint end_unit;          /* the argument of that name; 0 where there is none */
     int64_t units;             /* 0: a step that is not cut */
     int64_t unit_rows;         /* at most */
     int64_t units_per_batch;   /* 0: units go on over the rows of all batches */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Hebbian sums: fold, correlate, correlate_step, merge_steps, merge_batches; and the gradient to the
- * weights: correlate_weights, gradient_weights. */
+/* The Hebbian sums: fold, correlate, correlate_step; and the gradient to the weights: correlate_weights,
+ * gradient_weights. */
 #include <stdio.h>
 
 #include "builder.h"
@@ -49,16 +49,6 @@ static ratecl_status add_fold(rc_cl_builder *b)
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
 }
 
-/* parts (B, count) -> the energies of batches. */
-static ratecl_status add_merge_batches(rc_cl_builder *b, cl_mem parts, int64_t count)
-{
-    const cl_long parts_of_batch = count, first = b->at.batches;
-    rc_cl_step *step;
-    RC_TRY(rc_cl_add_launch(b, "merge_batches", b->spec->inputs[RC_STATES].shape[0], &step));
-    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(parts), ARGUMENT(parts_of_batch), ARGUMENT(first),
-                         ARGUMENT(b->sums));
-}
-
 static ratecl_status add_correlate(rc_cl_builder *b)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
@@ -79,7 +69,10 @@ static ratecl_status add_correlate(rc_cl_builder *b)
     step->units_per_batch = chunks;
     RC_TRY(SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(steps), ARGUMENT(chunks),
                          ARGUMENT(zero), ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(parts)));
-    return add_merge_batches(b, parts, chunks * b->at.pairs);
+    b->batch_parts.parts = parts;
+    b->batch_parts.inner = chunks * b->at.pairs;
+    b->batch_parts.outers = 1;
+    return RATECL_OK;
 }
 
 /* The energies of rows, and with a gradient to the states their product. */
@@ -88,13 +81,12 @@ static ratecl_status add_correlate_step(rc_cl_builder *b)
     const rc_view *view = &b->spec->inputs[RC_STATES];
     const rc_tuning *t = &b->plan->tuning;
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), zero = 0;
-    const cl_long padded = b->at.padded, tiles = padded / t->tile, rows = MERGE_ROWS, first = b->at.steps;
+    const cl_long padded = b->at.padded, tiles = padded / t->tile;
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, of_values(b->spec), options);
     cl_mem step_sums;
     rc_cl_step *step;
     RC_TRY(rc_cl_scratch_reals(b, tiles * R, &step_sums));
-    RC_TRY(rc_cl_scratch_reals(b, R, &b->row_energies));
     if (of_values(b->spec) == OF_PRODUCT)
         RC_TRY(rc_cl_scratch_reals(b, R * N, &b->product));
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate_step", t->tile_lanes, &step));
@@ -103,11 +95,10 @@ static ratecl_status add_correlate_step(rc_cl_builder *b)
     step->groups = tiles;
     step->units = rc_ceil_div(R, t->tile);
     step->unit_rows = t->tile;
-    RC_TRY(SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero),
-                         ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(step_sums), ARGUMENT(b->product)));
-    RC_TRY(rc_cl_add_launch(b, "merge_steps", b->at.groups, &step));
-    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(step_sums), ARGUMENT(tiles), ARGUMENT(R), ARGUMENT(rows),
-                         ARGUMENT(first), ARGUMENT(b->row_energies), ARGUMENT(b->sums));
+    b->step_sums = step_sums;
+    b->step_tiles = tiles;
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero), ARGUMENT(padded),
+                         ARGUMENT(b->folded), ARGUMENT(step_sums), ARGUMENT(b->product));
 }
 
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b)
@@ -121,8 +112,12 @@ ratecl_status rc_cl_add_correlation(rc_cl_builder *b)
         RC_TRY(add_correlate(b));
     if (spec->hebbian_step || product)
         RC_TRY(add_correlate_step(b));
-    if (spec->hebbian_batch && product)
-        RC_TRY(add_merge_batches(b, b->row_energies, spec->inputs[RC_STATES].shape[1]));
+    if (spec->hebbian_batch && product) {
+        b->batch_parts.parts = b->step_sums;
+        b->batch_parts.inner = spec->inputs[RC_STATES].shape[1];
+        b->batch_parts.outers = b->step_tiles;
+        b->batch_parts.outer_stride = rc_view_rows(&spec->inputs[RC_STATES]);
+    }
     return RATECL_OK;
 }
 
@@ -141,7 +136,7 @@ static ratecl_status add_correlate_weights(rc_cl_builder *b, int64_t slots, int6
     const rc_view *view = &b->spec->inputs[RC_STATES];
     const rc_tuning *t = &b->plan->tuning;
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = t->chunk_steps;
-    const cl_long slot_count = slots, zero = 0, factor = b->at.factors - 2, batches = b->at.batches;
+    const cl_long slot_count = slots, zero = 0, factor = b->at.factors - 2;
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, OF_WEIGHTS, options);
     rc_cl_step *step;
@@ -154,7 +149,7 @@ static ratecl_status add_correlate_weights(rc_cl_builder *b, int64_t slots, int6
     step->most_units = slots;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(slot_count), ARGUMENT(zero), ARGUMENT(factor), ARGUMENT(b->factors),
-                         ARGUMENT(batches), ARGUMENT(b->sums), ARGUMENT(b->row_energies),
+                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies),
                          ARGUMENT(triangles));
 }
 

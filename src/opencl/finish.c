@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The values: the terms packed for finish, and its launch. */
+/* The values and the coefficients of the gradient: the terms packed for finish, and its launch. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -16,21 +16,22 @@ enum {
     LOG_SIGMA,
     SKIP,
     VALUE,
-    FIRST,
+    QUANTITY,
     COUNT,
     FACTOR,
     COTANGENT,
     INTEGERS
 };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
-enum { SHARED = 4 }; /* what finish leaves of each term for its gradient */
 
-/* Where a term's merged sums and its factor in the gradient lie, and what its value is divided by. */
-static void pack_sums(const rc_cl_builder *b, const rc_term *term, cl_long *integers, double *scale)
+/* Where a term's partials and its factor in the gradient lie, and what its value is divided by. */
+static void pack_sums(const rc_cl_builder *b, const rc_term *term, size_t k, cl_long *integers, double *scale)
 {
     const int64_t *shape = b->spec->inputs[RC_STATES].shape;
     const double B = (double)shape[0], T = (double)shape[1], N = (double)shape[2];
-    integers[COUNT] = shape[2];
+    const bool over_step = term->options.over == RATECL_OVER_STEP;
+    integers[QUANTITY] = RC_FIRST_TERM + 2 * (cl_long)k;
+    integers[COUNT] = rc_cl_merged_counts(b, term);
     switch (term->options.criterion) {
     case RATECL_FIRING_RATE:
     case RATECL_POPULATION_KL:
@@ -39,28 +40,26 @@ static void pack_sums(const rc_cl_builder *b, const rc_term *term, cl_long *inte
         *scale = 1 / (N - (double)term->options.ddof);
         break;
     case RATECL_STATE_PREDICTION:
-        integers[COUNT] = b->at.blocks * b->at.sweep_tiles;
-        integers[FIRST] = (cl_long)term->lag * integers[COUNT];
+        integers[QUANTITY] = b->at.lags + (cl_long)term->lag;
         integers[FACTOR] = (cl_long)term->lag;
         *scale = 1 / (B * (T - (double)term->options.tau) * N);
         break;
     case RATECL_ENTROPY:
-        integers[COUNT] = b->at.blocks;
-        integers[FIRST] = b->at.entropies + (cl_long)term->entropy * b->at.blocks;
+        integers[QUANTITY] = b->at.entropies + (cl_long)term->entropy;
         integers[FACTOR] = (cl_long)(b->spec->lag_count + term->entropy);
         *scale = 1 / (B * T);
         break;
     case RATECL_HEBBIAN:
+        integers[QUANTITY] = over_step ? b->at.steps : b->at.batches;
+        integers[FACTOR] = b->at.factors - 2 + over_step;
         *scale = 1 / (B * T);
-        integers[COUNT] = term->options.over == RATECL_OVER_STEP ? b->at.groups : shape[0];
-        integers[FIRST] = term->options.over == RATECL_OVER_STEP ? b->at.steps : b->at.batches;
-        integers[FACTOR] = b->at.factors - 2 + (term->options.over == RATECL_OVER_STEP);
         break;
     }
 }
 
-static void pack_term(const rc_cl_builder *b, const rc_term *term, cl_long *integers, double *reals)
+static void pack_term(const rc_cl_builder *b, size_t k, cl_long *integers, double *reals)
 {
+    const rc_term *term = &b->spec->terms[k];
     const ratecl_term *o = &term->options;
     integers[CRITERION] = o->criterion;
     integers[METRIC] = o->metric;
@@ -76,7 +75,7 @@ static void pack_term(const rc_cl_builder *b, const rc_term *term, cl_long *inte
         reals[TARGET_LOW] = o->target - (double)(cl_float)o->target;
     reals[REG] = o->reg;
     reals[VAR_FLOOR] = o->var_floor;
-    pack_sums(b, term, integers, &reals[SCALE]);
+    pack_sums(b, term, k, integers, &reals[SCALE]);
 }
 
 /* Doubles become reals of the plan's precision, in place. */
@@ -97,7 +96,7 @@ static ratecl_status narrow(const rc_cl_plan *plan, double *reals, size_t count)
     return RATECL_OK;
 }
 
-static ratecl_status pack_terms(rc_cl_builder *b)
+ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
 {
     const size_t count = b->spec->term_count;
     cl_long *integers = calloc(count * INTEGERS, sizeof *integers);
@@ -106,7 +105,7 @@ static ratecl_status pack_terms(rc_cl_builder *b)
         integers && reals ? RATECL_OK : rc_fail_memory(count * INTEGERS * sizeof *integers);
     if (status == RATECL_OK) {
         for (size_t k = 0; k < count; ++k)
-            pack_term(b, &b->spec->terms[k], integers + k * INTEGERS, reals + k * REALS);
+            pack_term(b, k, integers + k * INTEGERS, reals + k * REALS);
         status = narrow(b->plan, reals, count * REALS);
     }
     if (status == RATECL_OK)
@@ -118,24 +117,37 @@ static ratecl_status pack_terms(rc_cl_builder *b)
     return status;
 }
 
+/* What finish leaves for the gradients. */
+static ratecl_status make_coefficients(rc_cl_builder *b)
+{
+    const int64_t N = b->spec->inputs[RC_STATES].shape[2];
+    RC_TRY(rc_cl_scratch_reals(b, 2 * N, &b->lines[RC_STATES]));
+    RC_TRY(rc_cl_scratch_reals(b, 2 * N, &b->lines[RC_REFERENCE]));
+    RC_TRY(rc_cl_scratch_reals(b, b->at.factors, &b->factors));
+    return rc_cl_scratch_reals(b, (int64_t)b->spec->cotangent_count * N, &b->plan->cotangents);
+}
+
 ratecl_status rc_cl_add_finish(rc_cl_builder *b)
 {
     rc_cl_plan *plan = b->plan;
     const rc_spec *spec = b->spec;
-    RC_TRY(pack_terms(b));
-    if (rc_wants_gradients(spec))
-        RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->term_count * SHARED + 2, &b->shared));
-    RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->value_count + 1, &plan->values));
-    RC_TRY(rc_cl_scratch(b, (int64_t)spec->term_count, sizeof(cl_long), NULL, &plan->skipped));
-
-    const cl_int terms = (cl_int)spec->term_count;
-    const cl_int has_moments = spec->moments, has_reference = spec->uses[RC_REFERENCE];
-    const cl_long value_count = (cl_long)spec->value_count, N = spec->inputs[RC_STATES].shape[2];
+    const bool gradients = rc_wants_gradients(spec);
+    const int reference = spec->uses[RC_REFERENCE] ? RC_REFERENCE : RC_STATES;
+    const rc_cl_real R = rc_cl_real_of((double)rc_view_rows(&spec->inputs[RC_STATES]));
+    const rc_cl_real R1 = rc_cl_real_of((double)rc_view_rows(&spec->inputs[reference]));
+    const rc_cl_real one = rc_cl_real_of(1);
+    const cl_int no = 0;
+    if (gradients)
+        RC_TRY(make_coefficients(b));
+    const int64_t groups = rc_ceil_div(b->job[RC_JOB_NEURONS], b->job[RC_JOB_FINISH_COLUMNS]);
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_launch(b, "finish", 1, &step));
-    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(b->integers), ARGUMENT(b->reals), ARGUMENT(terms),
-                         ARGUMENT(value_count), ARGUMENT(N), ARGUMENT(has_moments), ARGUMENT(has_reference),
-                         ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[RC_REFERENCE]),
-                         ARGUMENT(b->sums), ARGUMENT(plan->values), ARGUMENT(plan->skipped),
-                         ARGUMENT(b->shared));
+    RC_TRY(rc_cl_add_merge_launch(b, "finish", gradients ? groups : 1, &step));
+    if (gradients)
+        plan->coefficients = step->kernel;
+    return SET_ARGUMENTS(step->kernel, 0, rc_cl_real_argument(plan, &one), ARGUMENT(no), ARGUMENT(b->none), ARGUMENT(no),
+                         ARGUMENT(b->none), ARGUMENT(b->packed_job), ARGUMENT(b->integers), ARGUMENT(b->reals),
+                         ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[reference]), ARGUMENT(b->partials),
+                         rc_cl_real_argument(plan, &R), rc_cl_real_argument(plan, &R1), ARGUMENT(plan->values),
+                         ARGUMENT(plan->skipped), ARGUMENT(b->lines[RC_STATES]), ARGUMENT(b->lines[RC_REFERENCE]),
+                         ARGUMENT(b->factors));
 }

@@ -46,6 +46,8 @@ static ratecl_status enqueue_units(rc_cl_chain *c, const rc_cl_step *step, cl_lo
         next = end - first > most_units ? first + most_units : end;
         if (step->first_unit)
             CL_TRY(clSetKernelArg(step->kernel, step->first_unit, sizeof first, &first));
+        if (step->end_unit)
+            CL_TRY(clSetKernelArg(step->kernel, step->end_unit, sizeof next, &next));
         RC_TRY(enqueue_groups(c, step, (next - first) * step->groups));
     }
     return RATECL_OK;

@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A plan's kernels, scratch and steps:
- *   sweep (states, reference) -> merge_moments, merge_entropy -> sweep again for each eps > 0
- *   fold -> correlate, correlate_step -> merge_steps, merge_batches
- *   finish -> coefficients -> gradient (states, reference); correlate_weights -> gradient_weights */
+ *   sweep (reference, states); fold -> correlate or correlate_step
+ *   merge -> for each eps > 0: sweep again, merge -> deviations -> finish
+ *   gradient (states, reference); correlate_weights -> gradient_weights */
 #include <stdlib.h>
 #include <string.h>
 
 #include "builder.h"
 #include "chain.h"
 
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
 {
     const rc_spec *spec = plan->spec;
     const rc_tuning *t = &plan->tuning;
-    const int64_t *shape = spec->inputs[RC_STATES].shape, R = rc_view_rows(&spec->inputs[RC_STATES]);
-    rc_cl_sums_layout at = { .sweep_tiles = rc_ceil_div(shape[2], rc_cl_sweep_tile(t)) };
-    at.block_rows = rc_cl_block_rows(plan, &spec->inputs[RC_STATES]);
-    at.blocks = rc_ceil_div(R, at.block_rows);
-    at.groups = rc_ceil_div(R, MERGE_ROWS);
-    at.entropies = (int64_t)spec->lag_count * at.blocks * at.sweep_tiles;
-    at.batches = at.entropies + ((int64_t)spec->entropy_count + 1) * at.blocks;
-    at.steps = at.batches + (spec->hebbian_batch ? shape[0] : 0);
-    at.count = at.steps + at.groups;
+    const int64_t *shape = spec->inputs[RC_STATES].shape, vector = max_of(t->sweep_vector, t->merge_vector);
+    const rc_cl_grid grid = rc_cl_sweep_grid(plan, &spec->inputs[RC_STATES]);
+    rc_cl_sums_layout at = { .sweep_tiles = grid.tiles, .block_rows = grid.block_rows, .blocks = grid.blocks };
+    at.pitch = rc_ceil_div(shape[2], vector) * vector;
+    at.lags = RC_FIRST_TERM + 2 * (int64_t)spec->term_count;
+    at.entropies = at.lags + (int64_t)spec->lag_count;
+    at.batches = at.entropies + (int64_t)spec->entropy_count + 1;
+    at.steps = at.batches + 1;
+    at.quantities = at.steps + 1;
     at.padded = rc_ceil_div(shape[2], t->tile) * t->tile;
     at.chunks = rc_ceil_div(shape[1], t->chunk_steps);
     at.pairs = at.padded / t->tile * (at.padded / t->tile + 1) / 2;
@@ -92,42 +97,27 @@ static void fit_staging(rc_cl_plan *plan)
 static ratecl_status build_steps(rc_cl_plan *plan)
 {
     rc_cl_builder b = { .plan = plan, .spec = plan->spec, .at = lay_out(plan) };
-    RC_TRY(rc_cl_scratch_reals(&b, b.at.count, &b.sums));
-    b.none = b.row_z = b.row_sums = b.exponents = b.taus = b.row_factors = b.block_exponents = b.sums;
-    b.row_energies = b.product = b.shared = b.statistics[RC_STATES] = b.statistics[RC_REFERENCE] = b.none;
+    RC_TRY(rc_cl_scratch_reals(&b, b.at.quantities * PARTIALS, &b.partials));
+    b.none = b.row_z = b.row_sums = b.exponents = b.lag_sums = b.taus = b.row_factors = b.partials;
+    b.row_energies = b.batch_energies = b.product = b.step_sums = b.batch_parts.parts = b.none;
+    b.records[RC_STATES].moments = b.records[RC_REFERENCE].moments = b.none;
+    b.statistics[RC_STATES] = b.statistics[RC_REFERENCE] = b.none;
+    b.lines[RC_STATES] = b.lines[RC_REFERENCE] = b.factors = b.none;
+    RC_TRY(rc_cl_scratch_reals(&b, (int64_t)plan->spec->value_count + 1, &plan->values));
+    RC_TRY(rc_cl_scratch(&b, (int64_t)plan->spec->term_count, sizeof(cl_long), NULL, &plan->skipped));
     RC_TRY(rc_cl_add_sweeps(&b));
     RC_TRY(rc_cl_add_correlation(&b));
+    RC_TRY(rc_cl_add_merge(&b));
+    for (size_t k = 0; k < plan->spec->entropy_count; ++k)
+        if (plan->spec->epsilons[k] > 0) {
+            RC_TRY(rc_cl_add_entropy_sweep(&b, k));
+            RC_TRY(rc_cl_add_merge_entropy(&b, k));
+        }
+    RC_TRY(rc_cl_add_deviations(&b));
     RC_TRY(rc_cl_add_finish(&b));
     RC_TRY(rc_cl_add_gradients(&b));
     fit_staging(plan);
     return RATECL_OK;
-}
-
-/* By eights: few programs serve all N. */
-static void shrink(int32_t *count, int64_t each, int64_t N)
-{
-    while (*count % 8 == 0 && *count / 8 * each >= N)
-        *count /= 8;
-}
-
-/* A group as wide as the tuning says would have nothing to do in most of its width where there are few
- * neurons. */
-static void fit_width(rc_tuning *tuning, int64_t N)
-{
-    while (tuning->sweep_vector > 2 && tuning->sweep_vector > N)
-        tuning->sweep_vector /= 2;
-    shrink(&tuning->sweep_vectors, (int64_t)tuning->sweep_lanes * tuning->sweep_vector, N);
-    shrink(&tuning->sweep_lanes, (int64_t)tuning->sweep_vectors * tuning->sweep_vector, N);
-}
-
-/* Where time steps are neighbours, few neurons for each group: every neuron is a stream of its own. */
-static void narrow_sweep(const rc_spec *spec, rc_tuning *tuning)
-{
-    enum { STREAMS = 64 };
-    for (int k = RC_STATES; k <= RC_REFERENCE; ++k)
-        while (spec->uses[k] && rc_is_along(&spec->inputs[k]) && tuning->sweep_vectors > 1 &&
-               rc_cl_sweep_tile(tuning) > STREAMS)
-            tuning->sweep_vectors /= 2;
 }
 
 static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
@@ -137,8 +127,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
-    fit_width(&plan->tuning, spec->inputs[RC_STATES].shape[2]);
-    narrow_sweep(spec, &plan->tuning);
+    rc_cl_fit_width(spec, &plan->tuning);
     choose_staging(plan);
     plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
     plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);

@@ -1,9 +1,185 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The states' sums: sweep, merge_moments, merge_entropy. */
-#include <math.h>
+/* The sweeps over states and reference, and how passes over rows are cut into tiles and blocks. */
 #include <stdio.h>
 
 #include "builder.h"
+
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t round_up(int64_t n, int64_t unit)
+{
+    return rc_ceil_div(n, unit) * unit;
+}
+
+/* ---- The CPU family's grid ---- */
+
+/* Divide by eights: few programs serve all N. */
+static void shrink(int32_t *count, int64_t each, int64_t N)
+{
+    while (*count % 8 == 0 && *count / 8 * each >= N)
+        *count /= 8;
+}
+
+void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
+{
+    enum { STREAMS = 64 };
+    const int64_t N = spec->inputs[RC_STATES].shape[2];
+    if (rc_kernel_set_of(t)->family != RC_FAMILY_CPU)
+        return;
+    while (t->sweep_vector > 2 && t->sweep_vector > N)
+        t->sweep_vector /= 2;
+    shrink(&t->sweep_vectors, t->sweep_vector, N);
+    /* Where time steps are neighbours, few neurons for each work-group: every neuron is a stream of its own. */
+    for (int k = RC_STATES; k <= RC_REFERENCE; ++k)
+        while (spec->uses[k] && rc_is_along(&spec->inputs[k]) && t->sweep_vectors > 1 &&
+               t->sweep_vector * t->sweep_vectors > STREAMS)
+            t->sweep_vectors /= 2;
+}
+
+/* Enough blocks to occupy the device, and few enough that their sums are a small part of what is read. */
+static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
+{
+    enum { BLOCKS_OF_A_UNIT = 8, LEAST_ROWS = 64 };
+    const rc_tuning *t = &plan->tuning;
+    const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = min_of(most, LEAST_ROWS);
+    rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .step = t->sweep_step };
+    grid.tile = (int64_t)t->sweep_vector * t->sweep_vectors;
+    grid.tiles = rc_ceil_div(view->shape[2], grid.tile);
+    const int64_t wanted = rc_ceil_div(R * grid.tiles, plan->context->limits.compute_units * BLOCKS_OF_A_UNIT);
+    grid.block_rows = round_up(min_of(max_of(wanted, least), most), t->merge_vector);
+    grid.blocks = rc_ceil_div(R, grid.block_rows);
+    grid.along = rc_is_along(view);
+    return grid;
+}
+
+/* ---- The GPU family's grid ---- */
+
+/* True if all rows of the view begin at multiples of `unit` elements; those of one element do at any. */
+static bool has_rows_at(const rc_view *view, int64_t unit)
+{
+    return view->offset % unit == 0 && (view->shape[0] == 1 || view->strides[0] % unit == 0) &&
+           (view->shape[1] == 1 || view->strides[1] % unit == 0);
+}
+
+/* True if vectors of `vector` neurons can be read as such. */
+static bool is_aligned(const rc_view *view, int64_t vector)
+{
+    return view->shape[2] % vector == 0 && (view->strides[2] == 1 || view->shape[2] == 1) && has_rows_at(view, vector);
+}
+
+/* True if time steps are neighbours. */
+static bool is_along(const rc_view *view)
+{
+    return view->strides[1] == 1 && view->shape[1] > 1 && (view->shape[2] == 1 || view->strides[2] != 1);
+}
+
+/* True if vectors of `step` time steps can be read as such, from every multiple of `step` rows on. */
+static bool is_aligned_along(const rc_view *view, int64_t step)
+{
+    return view->shape[1] % step == 0 && view->offset % step == 0 &&
+           (view->shape[0] == 1 || view->strides[0] % step == 0) &&
+           (view->shape[2] == 1 || view->strides[2] % step == 0);
+}
+
+/* Work-items across: the widest tile that leaves few of them idle. */
+static int32_t across_of(const rc_tuning *t, int64_t N, int64_t vector, int32_t most)
+{
+    enum { LEAST = 16 };
+    int32_t best = 1;
+    while (best < most && best * vector < N)
+        best *= 2;
+    int32_t across = best;
+    for (int32_t k = best / 2; k >= LEAST && best == most; k /= 2)
+        if (round_up(N, k * vector) * 8 < round_up(N, across * vector) * 7)
+            across = k;
+    (void)t;
+    return across;
+}
+
+/* Columns of a work-item. */
+static int32_t columns_of(const rc_tuning *t, int64_t N)
+{
+    return N < 3 ? (int32_t)min_of(N, t->sweep_vector) : t->sweep_vector;
+}
+
+/* As many rounds of rows in a block as leave thousands of work-groups. */
+static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
+{
+    enum { GROUPS_WANTED = 4096, MOST_ROUNDS = 64, ROWS_UNIT = 16 };
+    const int64_t round = (int64_t)grid->down * grid->step;
+    int64_t rounds = min_of(max_of(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
+    grid->block_rows = round_up(round * rounds, ROWS_UNIT);
+    grid->blocks = rc_ceil_div(R, grid->block_rows);
+}
+
+static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const rc_view *second, int32_t step,
+                           int32_t rounds)
+{
+    enum { LEAST_DOWN_ALONG = 8, STEPS_ALONG = 4 };
+    const rc_tuning *t = &plan->tuning;
+    const int64_t N = first->shape[2];
+    rc_cl_grid grid = { .vector = columns_of(t, N), .step = step };
+    grid.along = is_along(first) && (!second || is_along(second));
+    int32_t most = (int32_t)min_of(t->sweep_across, t->sweep_lanes);
+    if (grid.along) {
+        grid.step = (int32_t)min_of(STEPS_ALONG, t->sweep_vector);
+        most = (int32_t)max_of(min_of(most, t->sweep_lanes / LEAST_DOWN_ALONG), 1);
+        grid.aligned = is_aligned_along(first, grid.step) && (!second || is_aligned_along(second, grid.step));
+    } else {
+        grid.aligned = is_aligned(first, grid.vector) && (!second || is_aligned(second, grid.vector));
+    }
+    grid.across = across_of(t, N, grid.vector, most);
+    grid.down = t->sweep_lanes / grid.across;
+    grid.tile = (int64_t)grid.across * grid.vector;
+    grid.tiles = rc_ceil_div(N, grid.tile);
+    cut_rows(&grid, rc_view_rows(first), rounds);
+    return grid;
+}
+
+static bool is_cpu_family(const rc_cl_plan *plan)
+{
+    return rc_kernel_set_of(&plan->tuning)->family == RC_FAMILY_CPU;
+}
+
+rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view)
+{
+    const rc_tuning *t = &plan->tuning;
+    return is_cpu_family(plan) ? cpu_grid(plan, view) : gpu_grid(plan, view, NULL, t->sweep_step, t->sweep_rounds);
+}
+
+rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written)
+{
+    const rc_tuning *t = &plan->tuning;
+    if (!is_cpu_family(plan))
+        return gpu_grid(plan, written, read, t->gradient_step, t->gradient_rounds);
+    rc_cl_grid grid = cpu_grid(plan, written);
+    grid.along = read && rc_is_along(read);
+    grid.step = grid.along || rc_is_along(written) ? t->sweep_vector : t->gradient_step;
+    return grid;
+}
+
+int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *options, size_t bytes)
+{
+    const rc_tuning *t = &plan->tuning;
+    const int bits = rc_precision_bits(plan->spec);
+    if (is_cpu_family(plan))
+        return snprintf(options, bytes, "-DPRECISION=%d -DALONG=%d -DLANES=1 -DVECTOR=%d -DVECTORS=%d -DSTEP=%d -DFETCH=%d",
+                        bits, grid->along, t->sweep_vector, t->sweep_vectors, grid->step,
+                        plan->context->limits.kind == RATECL_DEVICE_CPU);
+    return snprintf(options, bytes,
+                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d -DALIGNED=%d", bits,
+                    grid->along, grid->across * grid->down, grid->across, grid->vector, grid->step, grid->aligned);
+}
+
+/* ---- Sweeps ---- */
 
 typedef struct sweep_wants {
     bool moments, sums;
@@ -12,95 +188,45 @@ typedef struct sweep_wants {
     bool moments_alone; /* of what the program can give */
 } sweep_wants;
 
-int64_t rc_cl_sweep_tile(const rc_tuning *t)
-{
-    return (int64_t)t->sweep_lanes * t->sweep_vector * t->sweep_vectors;
-}
-
-/* Rows of a block: enough blocks to occupy the device, and few enough that their sums are a small part of
- * what is read. It depends on shape and device alone, so that the bits do too. */
-int64_t rc_cl_block_rows(const rc_cl_plan *plan, const rc_view *view)
-{
-    const int64_t R = rc_view_rows(view),
-                  tiles = rc_ceil_div(view->shape[2], rc_cl_sweep_tile(&plan->tuning));
-    const int64_t most = plan->tuning.sweep_rows, units = plan->context->limits.compute_units;
-    const int64_t wanted =
-        rc_ceil_div(R * tiles, units * (plan->context->limits.kind == RATECL_DEVICE_CPU ? 8 : 32));
-    const int64_t least = most < 64 ? most : 64;
-    return wanted < least ? least : wanted > most ? most : wanted;
-}
-
-static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *wants, double eps,
-                               int64_t block_rows, cl_mem moments)
+static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *wants, double eps)
 {
     const rc_cl_plan *plan = b->plan;
     const rc_spec *spec = b->spec;
     const rc_view *view = &spec->inputs[input];
-    const rc_tuning *t = &plan->tuning;
-    const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = block_rows;
-    const cl_long blocks = rc_ceil_div(R, rows), zero = 0;
+    rc_cl_grid grid = rc_cl_sweep_grid(plan, view);
+    if (is_cpu_family(plan) && grid.along)
+        grid.step = plan->tuning.sweep_vector;
+    const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = grid.block_rows;
+    const cl_long blocks = grid.blocks, zero = 0, pitch = b->at.pitch;
     char options[400];
-    snprintf(options, sizeof options,
-             "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DALONG=%d -DLANES=%d -DVECTOR=%d "
-             "-DVECTORS=%d "
-             "-DSTEP=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d -DFETCH=%d",
-             rc_precision_bits(spec), (int)view->element, rc_is_contiguous(view) && N > 1, rc_is_along(view),
-             t->sweep_lanes, t->sweep_vector, t->sweep_vectors,
-             rc_is_along(view) ? t->sweep_vector : t->sweep_step, wants->moments, wants->sums, wants->entropy,
-             wants->lags, wants->entropy == 2 && rc_wants_gradients(spec),
-             plan->context->limits.kind == RATECL_DEVICE_CPU);
+    const int used = rc_cl_grid_options(plan, &grid, options, sizeof options);
+    snprintf(options + used, sizeof options - (size_t)used,
+             " -DELEMENT=%d -DCONTIGUOUS=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d",
+             (int)view->element, rc_is_contiguous(view) && N > 1, wants->moments, wants->sums, wants->entropy,
+             wants->lags, wants->entropy == 2 && rc_wants_gradients(spec));
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_step(b, "sweep.cl", options, "sweep", t->sweep_lanes, &step));
+    RC_TRY(rc_cl_add_step(b, "sweep.cl", options, "sweep", grid.across * grid.down, &step));
     step->first_unit = 10;
     step->input = input;
-    step->groups = rc_ceil_div(N, rc_cl_sweep_tile(t));
+    step->groups = grid.tiles;
     step->units = blocks;
-    step->unit_rows = block_rows;
+    step->unit_rows = rows;
     step->after = wants->lags && !wants->moments_alone ? rc_longest_lag(spec) : 0;
     const rc_cl_real epsilon = rc_cl_real_of(eps);
     const cl_int moments_alone = wants->moments_alone;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
-                         ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(b->taus), ARGUMENT(b->row_z),
-                         rc_cl_real_argument(plan, &epsilon), ARGUMENT(moments), ARGUMENT(b->row_sums),
-                         ARGUMENT(b->exponents), ARGUMENT(b->sums), ARGUMENT(moments_alone));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows), ARGUMENT(blocks),
+                         ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus), ARGUMENT(b->row_z),
+                         rc_cl_real_argument(plan, &epsilon), ARGUMENT(b->records[input].moments), ARGUMENT(b->row_sums),
+                         ARGUMENT(b->exponents), ARGUMENT(b->lag_sums), ARGUMENT(moments_alone));
 }
 
-/* Reals that the blocks' moments take: whole vectors of neurons. */
-static int64_t moments_count(const rc_cl_builder *b, const rc_view *view, int64_t block_rows)
+static ratecl_status make_records(rc_cl_builder *b, int input)
 {
-    const int64_t vector = b->plan->tuning.sweep_vector;
-    return rc_ceil_div(rc_view_rows(view), block_rows) * 3 * rc_ceil_div(view->shape[2], vector) * vector;
-}
-
-static ratecl_status add_merge_moments(rc_cl_builder *b, int input, int64_t block_rows, cl_mem moments)
-{
-    const rc_view *view = &b->spec->inputs[input];
-    const cl_long N = view->shape[2], R = rc_view_rows(view), rows = block_rows,
-                  blocks = rc_ceil_div(R, rows);
-    rc_cl_step *step;
-    RC_TRY(rc_cl_scratch_reals(b, 3 * N, &b->statistics[input]));
-    RC_TRY(rc_cl_add_launch(
-        b, "merge_moments",
-        rc_ceil_div(N, (int64_t)b->plan->tuning.merge_lanes * b->plan->tuning.sweep_vector), &step));
-    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(moments), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
-                         ARGUMENT(blocks), ARGUMENT(b->statistics[input]));
-}
-
-/* Of the set of sums that eps has; an eps of 0 stands for a Z alone where no term has it. */
-static ratecl_status add_merge_entropy(rc_cl_builder *b, double eps, int64_t set)
-{
-    const rc_view *view = &b->spec->inputs[RC_STATES];
-    const cl_long R = rc_view_rows(view), tiles = b->at.sweep_tiles, rows = b->at.block_rows;
-    const cl_long first = b->at.entropies + set * b->at.blocks, first_factor = 2 * set * R;
-    const cl_int direct = eps > 0;
-    const rc_cl_real log_N = rc_cl_real_of(log((double)view->shape[2])), epsilon = rc_cl_real_of(eps);
-    rc_cl_step *step;
-    RC_TRY(rc_cl_add_launch(b, "merge_entropy", b->at.blocks, &step));
-    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(b->row_sums), ARGUMENT(b->exponents), ARGUMENT(tiles),
-                         ARGUMENT(R), ARGUMENT(rows), rc_cl_real_argument(b->plan, &log_N), ARGUMENT(direct),
-                         rc_cl_real_argument(b->plan, &epsilon), ARGUMENT(first), ARGUMENT(b->row_z),
-                         ARGUMENT(b->sums), ARGUMENT(first_factor), ARGUMENT(b->row_factors),
-                         ARGUMENT(b->block_exponents));
+    const rc_cl_grid grid = rc_cl_sweep_grid(b->plan, &b->spec->inputs[input]);
+    rc_cl_records *records = &b->records[input];
+    records->block_rows = grid.block_rows;
+    records->blocks = grid.blocks;
+    return rc_cl_scratch_reals(b, grid.blocks * 3 * b->at.pitch, &records->moments);
 }
 
 static sweep_wants states_wants(const rc_spec *spec)
@@ -111,48 +237,47 @@ static sweep_wants states_wants(const rc_spec *spec)
                           .lags = spec->lag_count };
 }
 
-/* The states' one sweep, with all it can give; then one more for each eps > 0, which needs Z beforehand. */
+/* Make what the states' sweep leaves of rows. */
+static ratecl_status make_row_sums(rc_cl_builder *b)
+{
+    const rc_spec *spec = b->spec;
+    const int64_t R = rc_view_rows(&spec->inputs[RC_STATES]), sets = (int64_t)spec->entropy_count + 1;
+    RC_TRY(rc_cl_scratch_reals(b, b->at.sweep_tiles * 2 * R, &b->row_sums));
+    RC_TRY(rc_cl_scratch_reals(b, R, &b->row_z));
+    RC_TRY(rc_cl_scratch(b, b->at.blocks * b->at.sweep_tiles, sizeof(cl_int), NULL, &b->exponents));
+    return rc_wants_gradients(spec) ? rc_cl_scratch_reals(b, sets * 2 * R, &b->row_factors) : RATECL_OK;
+}
+
+/* The states' one sweep, with all it can give. */
 static ratecl_status add_states(rc_cl_builder *b)
 {
     const rc_spec *spec = b->spec;
-    const rc_view *view = &spec->inputs[RC_STATES];
-    const bool entropy = spec->entropy_count > 0;
     const sweep_wants wants = states_wants(spec);
-    if (!wants.moments && !entropy && !wants.lags)
+    if (!wants.moments && !wants.sums && !wants.lags)
         return RATECL_OK;
-    cl_mem moments;
-    RC_TRY(rc_cl_scratch_reals(b, wants.moments ? moments_count(b, view, b->at.block_rows) : 1, &moments));
-    RC_TRY(rc_cl_scratch_reals(b, entropy ? b->at.sweep_tiles * 2 * rc_view_rows(view) : 1, &b->row_sums));
-    RC_TRY(rc_cl_scratch_reals(b, entropy ? rc_view_rows(view) : 1, &b->row_z));
-    RC_TRY(rc_cl_scratch(b, entropy ? b->at.blocks * b->at.sweep_tiles : 1, sizeof(cl_int), NULL,
-                         &b->exponents));
-    RC_TRY(rc_cl_scratch(b, (int64_t)spec->lag_count, sizeof(cl_long), wants.lags ? spec->lags : NULL,
-                         &b->taus));
-    RC_TRY(add_sweep(b, RC_STATES, &wants, 0, b->at.block_rows, moments));
     if (wants.moments)
-        RC_TRY(add_merge_moments(b, RC_STATES, b->at.block_rows, moments));
-    if (!entropy)
-        return RATECL_OK;
-    if (rc_wants_gradients(spec)) {
-        RC_TRY(rc_cl_scratch_reals(b, ((int64_t)spec->entropy_count + 1) * 2 * rc_view_rows(view),
-                                   &b->row_factors));
-        RC_TRY(rc_cl_scratch(b, b->at.blocks, sizeof(cl_int), NULL, &b->block_exponents));
+        RC_TRY(make_records(b, RC_STATES));
+    if (wants.sums)
+        RC_TRY(make_row_sums(b));
+    if (wants.lags) {
+        RC_TRY(rc_cl_scratch(b, (int64_t)spec->lag_count, sizeof(cl_long), spec->lags, &b->taus));
+        RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->lag_count * b->at.blocks * b->at.sweep_tiles, &b->lag_sums));
     }
-    RC_TRY(add_merge_entropy(b, 0, wants.entropy ? 0 : (int64_t)spec->entropy_count));
-    for (size_t k = 0; k < spec->entropy_count; ++k) {
-        if (spec->epsilons[k] == 0)
-            continue;
-        const sweep_wants second = { .entropy = 2 };
-        RC_TRY(add_sweep(b, RC_STATES, &second, spec->epsilons[k], b->at.block_rows, moments));
-        RC_TRY(add_merge_entropy(b, spec->epsilons[k], (int64_t)k));
-    }
-    return RATECL_OK;
+    return add_sweep(b, RC_STATES, &wants, 0);
 }
 
-/* Whether one program reads both well. */
-static bool are_alike(const rc_view *a, const rc_view *b)
+ratecl_status rc_cl_add_entropy_sweep(rc_cl_builder *b, size_t which)
 {
-    return a->element == b->element && rc_is_contiguous(a) && rc_is_contiguous(b);
+    const sweep_wants second = { .entropy = 2 };
+    return add_sweep(b, RC_STATES, &second, b->spec->epsilons[which]);
+}
+
+/* True if one program reads both well. */
+static bool are_alike(const rc_cl_plan *plan, const rc_view *a, const rc_view *b)
+{
+    const rc_cl_grid x = rc_cl_sweep_grid(plan, a), y = rc_cl_sweep_grid(plan, b);
+    return a->element == b->element && rc_is_contiguous(a) == rc_is_contiguous(b) && x.along == y.along &&
+           x.aligned == y.aligned;
 }
 
 static ratecl_status add_reference(rc_cl_builder *b)
@@ -160,15 +285,12 @@ static ratecl_status add_reference(rc_cl_builder *b)
     if (!b->spec->uses[RC_REFERENCE])
         return RATECL_OK;
     const rc_view *view = &b->spec->inputs[RC_REFERENCE];
-    const int64_t rows = rc_cl_block_rows(b->plan, view);
     sweep_wants wants = { .moments = true };
-    if (are_alike(view, &b->spec->inputs[RC_STATES]))
+    if (are_alike(b->plan, view, &b->spec->inputs[RC_STATES]))
         wants = states_wants(b->spec);
     wants.moments_alone = true;
-    cl_mem moments;
-    RC_TRY(rc_cl_scratch_reals(b, moments_count(b, view, rows), &moments));
-    RC_TRY(add_sweep(b, RC_REFERENCE, &wants, 0, rows, moments));
-    return add_merge_moments(b, RC_REFERENCE, rows, moments);
+    RC_TRY(make_records(b, RC_REFERENCE));
+    return add_sweep(b, RC_REFERENCE, &wants, 0);
 }
 
 ratecl_status rc_cl_add_sweeps(rc_cl_builder *b)

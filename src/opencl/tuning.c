@@ -123,7 +123,7 @@ typedef struct field {
 #name, offsetof(rc_tuning, name), families, lowest, highest \
     }
 static const field fields[] = {
-    FIELD(sweep_lanes, CPU | GPU, 1, 1024),
+    FIELD(sweep_lanes, GPU, 1, 1024),
     FIELD(sweep_vector, CPU | GPU, 1, 16),
     FIELD(sweep_step, CPU | GPU, 1, 16),
     FIELD(gradient_step, CPU | GPU, 1, 16),
@@ -132,9 +132,9 @@ static const field fields[] = {
     FIELD(sweep_across, GPU, 1, 1024),
     FIELD(sweep_rounds, GPU, 1, 64),
     FIELD(gradient_rounds, GPU, 1, 1024),
-    FIELD(merge_lanes, CPU | GPU, 1, 1024),
+    FIELD(merge_lanes, GPU, 1, 1024),
     FIELD(merge_vector, CPU | GPU, 2, 16),
-    FIELD(tile_lanes, CPU | GPU, 1, 1024),
+    FIELD(tile_lanes, GPU, 1, 1024),
     FIELD(tile, CPU | GPU, 8, 512),
     FIELD(depth, CPU | GPU, 1, 512),
     FIELD(chunk_steps, CPU | GPU, 1, 65536),

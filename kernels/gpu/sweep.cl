@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One read of the states for all sums of a plan but the Hebbian ones, by work-groups of ACROSS x DOWN work-items.
+ *
+ * A work-group takes a block of rows (numbered r = b T + t) and a tile of neurons. Each work-item has COLUMNS columns of
+ * the tile and takes STEP consecutive rows at once; the work-items down take the next rows, round by round. What it
+ * leaves is the same as in kernels/cpu/sweep.cl:
+ *   per neuron  the block's shift, sum of S - shift, and sum of squared deviations from the mean
+ *   per row     the tile's Z = sum S and A = sum S log(S / 2^e) with the exponent e of the tile's states in this block,
+ *               so that large and small states keep their digits; or, in the second pass for an eps > 0, the sum of
+ *               p log(p + eps), and with GRADIENT that of p^2 / (p + eps) in the place of Z
+ *   per lag     the sum of (S[b,t] - S[b,t+tau])^2 over the block and the tile
+ * A work-item adds up at most STEP * 64 rows: plain sums of deviations are exact enough.
+ *
+ *   MOMENTS     1 where the sums per neuron are wanted
+ *   ENTROPY     0, 1 (eps = 0; wants MOMENTS and SUMS) or 2 (the pass for an eps > 0, where Z is known)
+ *   SUMS        1 where Z is wanted
+ *   GRADIENT    1 where the gradient will be, too
+ *   LAGS        number of lags */
+#ifndef MOMENTS
+#define MOMENTS 1
+#endif
+#ifndef SUMS
+#define SUMS 1
+#endif
+#ifndef ENTROPY
+#define ENTROPY 1
+#endif
+#ifndef GRADIENT
+#define GRADIENT 0
+#endif
+#ifndef LAGS
+#define LAGS 1
+#endif
+
+#define ROW_SUMS (SUMS || ENTROPY)
+/* From one row's sums in local memory to the next: odd, for its banks. */
+#define LINE (ACROSS + 1)
+/* Work-items that add up one row's sums of one kind, and how many such sums there are in a round. */
+#define ROUND_SUMS (2 * ROWS)
+#define ADDERS (LANES / ROUND_SUMS > 1 ? LANES / ROUND_SUMS : 1)
+
+/* The middle one of a, b and c: a shift that is a sample, so that equal samples deviate by exactly 0, and that one
+ * outlier does not spoil. */
+INLINE real median(real a, real b, real c) { return fmax(fmin(a, b), fmin(fmax(a, b), c)); }
+
+/* What a work-item sums over its rows. */
+typedef struct column_sums {
+#if MOMENTS
+    real shift[COLUMNS], total[COLUMNS], squares[COLUMNS];
+#endif
+#if LAGS
+    real lag[LAGS][COLUMNS];
+#endif
+    real scale; /* 2^-e */
+} column_sums;
+
+#if MOMENTS
+/* The sums of a few rows, before they join those of many. */
+INLINE void add_moments(column_sums *sums, real s[STEP][COLUMNS], const int rows)
+{
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+        real total = 0, squares = sums->squares[v];
+#pragma unroll
+        for (int k = 0; k < rows; ++k) {
+            const real d = s[k][v] - sums->shift[v];
+            total += d;
+            squares = fma(d, d, squares);
+        }
+        sums->total[v] += total;
+        sums->squares[v] = squares;
+    }
+}
+#endif
+
+#if ROW_SUMS
+/* Z and A of a row's COLUMNS samples. z_inverse: 1 / (Z + eps), for ENTROPY 2. */
+INLINE void add_row(const column_sums *sums, const real s[COLUMNS], real z_inverse, real eps, real *z, real *a)
+{
+    real row_z = 0, row_a = 0;
+#if ENTROPY == 1
+    real least = 0;
+#endif
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+#if SUMS
+        row_z += s[v];
+#endif
+#if ENTROPY == 1
+        /* a subnormal one, once it is scaled, is of no account */
+        row_a = fma(s[v], logarithm_one_of_normal(s[v] * sums->scale, 0), row_a);
+        least = fmin(least, s[v]);
+#elif ENTROPY == 2
+        const real p = s[v] * z_inverse;
+        row_a += s[v] < 0 ? (real)NAN : p * logarithm_one(p + eps, 0);
+#if GRADIENT
+        row_z += p * p / (p + eps);
+#endif
+#endif
+    }
+#if ENTROPY == 1
+    row_a = least < 0 ? (real)NAN : row_a; /* a negative state makes the value NaN */
+#endif
+    *z = row_z;
+    *a = row_a;
+}
+
+/* Add up what the work-items left of a round's rows in local memory, `staged`: (2, ROWS, LINE), and give the `rows` first
+ * of them to row_sums: (2, R) from row `row` on. */
+INLINE void give_rows(local real *staged, local real *parts, long row, int rows, long R, global real *row_sums)
+{
+    BARRIER();
+#pragma unroll 1
+    for (int base = 0; base < ROUND_SUMS; base += LANES / ADDERS) {
+        const int which = base + LANE / ADDERS, part = LANE % ADDERS, r = which % ROWS;
+        real total = 0;
+#pragma unroll 8
+        for (int x = part; x < ACROSS; x += ADDERS)
+            total += staged[which * LINE + x];
+        if (ADDERS > 1)
+            parts[LANE] = total;
+        else if (r < rows)
+            row_sums[which / ROWS * R + row + r] = total;
+    }
+    BARRIER();
+    if (ADDERS > 1) {
+        const int r = LANE % ROWS;
+        if (LANE < ROUND_SUMS && r < rows) {
+            real total = 0;
+#pragma unroll
+            for (int part = 0; part < ADDERS; ++part)
+                total += parts[LANE * ADDERS + part];
+            row_sums[LANE / ROWS * R + row + r] = total;
+        }
+    }
+}
+#endif
+
+#if LAGS
+/* The squared differences of `rows` rows from those a lag later; `later`: from a row to that one in memory. */
+INLINE void add_lag(real lag[COLUMNS], real s[STEP][COLUMNS], real after[STEP][COLUMNS], const int rows)
+{
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+        real squared = 0;
+#pragma unroll
+        for (int k = 0; k < rows; ++k) {
+            const real d = after[k][v] - s[k][v];
+            squared = fma(d, d, squared);
+        }
+        lag[v] += squared;
+    }
+}
+
+/* STEP rows of which the first is that of time step t. */
+INLINE void take_lags(column_sums *sums, real s[STEP][COLUMNS], const place *at, global const element *p, long t, long T,
+                      global const long *taus)
+{
+    for (int l = 0; l < LAGS; ++l) {
+        const long tau = taus[l];
+        real after[STEP][COLUMNS];
+        if (t + STEP + tau <= T) {
+            if (tau == 1) { /* the next rows are here already, but for the last one */
+#pragma unroll
+                for (int k = 0; k + 1 < STEP; ++k)
+#pragma unroll
+                    for (int v = 0; v < COLUMNS; ++v)
+                        after[k][v] = s[k + 1][v];
+                load_row(after[STEP - 1], p + STEP * at->st, at);
+            } else {
+                load_rows(after, p + tau * at->st, at, (tau * at->st) % 4 == 0);
+            }
+        } else if (t + tau >= T && t + STEP <= T) {
+            continue;
+        } else {
+#pragma unroll
+            for (int k = 0; k < STEP; ++k) {
+                if ((t + k) % T + tau < T) {
+                    load_row(after[k], p + (k + tau) * at->st, at);
+                } else {
+#pragma unroll
+                    for (int v = 0; v < COLUMNS; ++v)
+                        after[k][v] = s[k][v];
+                }
+            }
+        }
+        add_lag(sums->lag[l], s, after, STEP);
+    }
+}
+#endif
+
+/* The exponent of the largest magnitude of the shifts; 0 where there is none. */
+INLINE int typical_exponent(const real shift[COLUMNS], int x, int y, local real *scratch)
+{
+    real largest = 0;
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v)
+        largest = fmax(largest, fabs(shift[v]));
+    if (y == 0)
+        scratch[x] = largest;
+    BARRIER();
+    const int part = LANE % (ACROSS < 8 ? ACROSS : 8);
+    for (int k = part; k < ACROSS; k += 8)
+        largest = fmax(largest, scratch[k]);
+    if (LANE < 8)
+        scratch[ACROSS + LANE] = largest;
+    BARRIER();
+    for (int k = 0; k < (ACROSS < 8 ? ACROSS : 8); ++k)
+        largest = fmax(largest, scratch[ACROSS + k]);
+    BARRIER();
+    return largest > 0 && isfinite(largest) ? max(min(ilogb(largest), 100), -100) : 0;
+}
+
+/* The `count` rows from row `row` on, of which the work-item's first one is at `at`, into the sums; the sums of the rows
+ * to z and a. All of STEP rows, or one after the other at the end of a block and from batch to batch. */
+INLINE void take(column_sums *sums, real z[STEP], real a[STEP], global const element *states, const place *at, position from,
+                 long sb, long T, long row, int count, bool dense, global const long *taus, bool moments_alone,
+                 global const real *row_z, real eps)
+{
+    const bool together = count >= STEP && (dense || from.t + STEP <= T);
+    real s[STEP][COLUMNS];
+    if (together) {
+        global const element *p = states + from.b * sb + from.t * at->st;
+        load_rows(s, p, at, from.t % STEP == 0);
+#if MOMENTS
+        add_moments(sums, s, STEP);
+#endif
+#if LAGS
+        if (!moments_alone)
+            take_lags(sums, s, at, p, from.t, T, taus);
+#endif
+#if ROW_SUMS
+#pragma unroll
+        for (int k = 0; k < STEP && !moments_alone; ++k)
+            add_row(sums, s[k], ENTROPY == 2 ? 1 / (row_z[row + k] + eps) : (real)0, eps, &z[k], &a[k]);
+#endif
+        return;
+    }
+#pragma unroll 1
+    for (int k = 0; k < min(count, STEP); ++k) {
+        global const element *p = states + from.b * sb + from.t * at->st;
+        real one_z = 0, one_a = 0;
+        load_row(s[0], p, at);
+#if MOMENTS
+        add_moments(sums, s, 1);
+#endif
+#if LAGS
+        for (int l = 0; l < LAGS && !moments_alone; ++l)
+            if (from.t + taus[l] < T) {
+                real after[STEP][COLUMNS];
+                load_row(after[0], p + taus[l] * at->st, at);
+                add_lag(sums->lag[l], s, after, 1);
+            }
+#endif
+#if ROW_SUMS
+        if (!moments_alone)
+            add_row(sums, s[0], ENTROPY == 2 ? 1 / (row_z[row + k] + eps) : (real)0, eps, &one_z, &one_a);
+#pragma unroll
+        for (int j = 0; j < STEP; ++j) { /* which keeps the arrays in registers */
+            z[j] = j == k ? one_z : z[j];
+            a[j] = j == k ? one_a : a[j];
+        }
+#endif
+        from = advance(from, 1, T);
+    }
+}
+
+/* Add up the columns' sums of the work-items down and give them to moments. */
+#if MOMENTS
+INLINE void give_columns(const column_sums *sums, long rows, global real *record, long pitch, long tile, int x, int y,
+                         local real *scratch)
+{
+    real total[COLUMNS], squares[COLUMNS];
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+        total[v] = sums->total[v];
+        squares[v] = sums->squares[v];
+    }
+    for (int lower = DOWN; lower > 0; lower /= 2) {
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            if (lower < DOWN && y < lower) {
+                total[v] += scratch[(2 * v) * LANES + (y + lower) * ACROSS + x];
+                squares[v] += scratch[(2 * v + 1) * LANES + (y + lower) * ACROSS + x];
+            }
+        BARRIER();
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            if (y < lower) {
+                scratch[(2 * v) * LANES + y * ACROSS + x] = total[v];
+                scratch[(2 * v + 1) * LANES + y * ACROSS + x] = squares[v];
+            }
+        BARRIER();
+    }
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+        const long column = tile * TILE + COLUMN(x, v);
+        if (y == 0 && column < pitch) {
+            const real delta = total[v] / (real)rows, spread = squares[v] - (real)rows * delta * delta;
+            record[column] = sums->shift[v];
+            record[pitch + column] = total[v];
+            record[2 * pitch + column] = spread < 0 ? (real)0 : spread; /* keeps a NaN */
+        }
+    }
+}
+#endif
+
+#define AT_LEAST(a, b) ((a) > (b) ? (a) : (b))
+#define MOMENT_REALS (MOMENTS ? 2 * COLUMNS * LANES : 1)
+#define ROW_REALS (ROW_SUMS && ACROSS > 1 ? ROUND_SUMS * LINE + LANES : 1)
+#define SCRATCH_REALS AT_LEAST(AT_LEAST(MOMENT_REALS, ROW_REALS), AT_LEAST(2 * LANES, ACROSS + 8))
+
+/* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
+ * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2.
+ * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
+sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
+      long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
+      global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
+{
+    local real scratch[SCRATCH_REALS];
+    const int x = LANE_X, y = LANE_Y;
+    const long tiles = (N + TILE - 1) / TILE, tile = get_group_id(0) % tiles;
+    const long block = first_block + get_group_id(0) / tiles, first_row = block * block_rows;
+    const int rows = (int)min(block_rows, R - first_row);
+    const place at = { st, NEXT_COLUMN * si, columns_of(N - tile * TILE, x), st == 1 };
+    const bool dense = sb == T * st;
+    global const element *mine = states + offset + (tile * TILE + COLUMN(x, 0)) * si;
+    const position start = { first_row / T, first_row % T };
+
+    column_sums sums;
+    sums.scale = 1;
+#if MOMENTS
+    {
+        const position middle = advance(start, rows / 2, T), last = advance(start, rows - 1, T);
+        real a[COLUMNS], b[COLUMNS], c[COLUMNS];
+        load_row(a, mine + start.b * sb + start.t * st, &at);
+        load_row(b, mine + middle.b * sb + middle.t * st, &at);
+        load_row(c, mine + last.b * sb + last.t * st, &at);
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v) {
+            sums.shift[v] = median(a[v], b[v], c[v]);
+            sums.total[v] = sums.squares[v] = 0;
+        }
+    }
+#endif
+#if SUMS
+    int exponent = 0;
+#if ENTROPY
+    exponent = typical_exponent(sums.shift, x, y, scratch);
+    sums.scale = power_of_two(-exponent);
+#endif
+    if (LANE == 0 && !moments_alone)
+        exponents[block * tiles + tile] = exponent;
+#endif
+#if LAGS
+#pragma unroll
+    for (int l = 0; l < LAGS; ++l)
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            sums.lag[l][v] = 0;
+#endif
+
+    position from = advance(start, y * STEP, T);
+    for (int round = 0; round < rows; round += ROWS) {
+        real z[STEP], a[STEP];
+#pragma unroll
+        for (int k = 0; k < STEP; ++k)
+            z[k] = a[k] = 0;
+        const int row = round + y * STEP;
+        if (row < rows)
+            take(&sums, z, a, mine, &at, from, sb, T, first_row + row, rows - row, dense, taus, moments_alone, row_z, eps);
+        from = advance(from, ROWS, T);
+#if ROW_SUMS && ACROSS == 1
+#pragma unroll
+        for (int k = 0; k < STEP; ++k)
+            if (row + k < rows && !moments_alone) {
+                row_sums[tile * 2 * R + first_row + row + k] = z[k];
+                row_sums[(tile * 2 + 1) * R + first_row + row + k] = a[k];
+            }
+#elif ROW_SUMS
+        if (!moments_alone) {
+#pragma unroll
+            for (int k = 0; k < STEP; ++k) {
+                scratch[(y * STEP + k) * LINE + x] = z[k];
+                scratch[(ROWS + y * STEP + k) * LINE + x] = a[k];
+            }
+            give_rows(scratch, scratch + ROUND_SUMS * LINE, first_row + round, rows - round, R, row_sums + tile * 2 * R);
+        }
+#endif
+    }
+#if MOMENTS
+    BARRIER();
+    give_columns(&sums, rows, moments + block * 3 * pitch, pitch, tile, x, y, scratch);
+#endif
+#if LAGS
+    for (int l = 0; l < LAGS; ++l) {
+        real squared = 0;
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            squared += sums.lag[l][v];
+        const sum all = group_sum((sum)(squared, 0), scratch);
+        if (LANE == 0 && !moments_alone)
+            lag_sums[(l * blocks + block) * tiles + tile] = sum_value(all);
+    }
+#endif
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The merges: which work-groups join which partial sums, and the launches of merge_blocks, merge and deviations. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "builder.h"
+
+enum {
+    OPTION_BYTES = 256,
+    FAN = 64,           /* records that merge_blocks joins to one */
+    MOST_BLOCKS = 4096, /* that merge joins itself */
+    LEAST_ACROSS = 2    /* work-items side by side read whole sectors of memory */
+};
+
+static int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The smallest power of two that is at least n. */
+static int64_t power_of_two_from(int64_t n)
+{
+    int64_t power = 1;
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
+/* Share `count` things among at most PARTIALS work-groups, in multiples of `unit`; return how many each gets. */
+static int64_t share_of(int64_t count, int64_t unit)
+{
+    return rc_ceil_div(max_of(rc_ceil_div(count, PARTIALS), 1), unit) * unit;
+}
+
+/* ---- Jobs ---- */
+
+static void set_columns(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
+{
+    const rc_spec *spec = b->spec;
+    const rc_tuning *t = &b->plan->tuning;
+    const int64_t N = spec->inputs[RC_STATES].shape[2];
+    job[RC_JOB_PITCH] = b->at.pitch;
+    int64_t most_blocks = 1;
+    for (int k = RC_STATES; k <= RC_REFERENCE; ++k) {
+        if (!spec->uses[k])
+            continue;
+        const cl_int first = k == RC_STATES ? RC_JOB_ROWS : RC_JOB_REFERENCE_ROWS;
+        job[first] = rc_view_rows(&spec->inputs[k]);
+        job[first + 1] = b->records[k].block_rows;
+        job[first + 2] = b->records[k].blocks;
+        most_blocks = max_of(most_blocks, b->records[k].blocks);
+    }
+    const int64_t lanes = t->merge_lanes, vectors = power_of_two_from(rc_ceil_div(N, t->merge_vector));
+    const int64_t across = max_of(lanes / power_of_two_from(most_blocks), LEAST_ACROSS);
+    job[RC_JOB_ACROSS] = min_of(min_of(across, vectors), lanes);
+    job[RC_JOB_GROUP_COLUMNS] = share_of(N, job[RC_JOB_ACROSS] * t->merge_vector);
+    job[RC_JOB_COLUMN_GROUPS] = spec->moments ? rc_ceil_div(N, job[RC_JOB_GROUP_COLUMNS]) : 0;
+}
+
+static void set_rows(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
+{
+    const rc_spec *spec = b->spec;
+    const rc_tuning *t = &b->plan->tuning;
+    const int64_t R = rc_view_rows(&spec->inputs[RC_STATES]);
+    const int64_t rows = share_of(R, (int64_t)t->merge_lanes * t->merge_vector);
+    job[RC_JOB_GROUP_ROWS] = rows;
+    job[RC_JOB_TILES] = b->at.sweep_tiles;
+    job[RC_JOB_SWEEP_BLOCK_ROWS] = b->at.block_rows;
+    job[RC_JOB_ENTROPY_GROUPS] = spec->entropy_count > 0 ? rc_ceil_div(R, rows) : 0;
+    job[RC_JOB_ENTROPY_QUANTITY] = b->at.entropies;
+    job[RC_JOB_STEP_GROUPS] = spec->hebbian_step ? rc_ceil_div(R, rows) : 0;
+    job[RC_JOB_STEP_TILES] = b->step_tiles;
+    job[RC_JOB_STEP_QUANTITY] = b->at.steps;
+}
+
+static void set_lags(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
+{
+    enum { SUMS_OF_A_WORK_ITEM = 16 };
+    const int64_t count = b->at.blocks * b->at.sweep_tiles;
+    job[RC_JOB_LAG_COUNT] = count;
+    job[RC_JOB_LAG_PARTS] =
+        min_of(rc_ceil_div(count, (int64_t)b->plan->tuning.merge_lanes * SUMS_OF_A_WORK_ITEM), PARTIALS);
+    job[RC_JOB_LAG_GROUPS] = job[RC_JOB_LAG_PARTS] * (int64_t)b->spec->lag_count;
+    job[RC_JOB_LAG_QUANTITY] = b->at.lags;
+}
+
+static void set_batches(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
+{
+    if (!b->spec->hebbian_batch)
+        return;
+    const int64_t B = b->spec->inputs[RC_STATES].shape[0], lanes = b->plan->tuning.merge_lanes;
+    const int64_t each = min_of(power_of_two_from(b->batch_parts.inner), lanes);
+    job[RC_JOB_BATCH_LANES] = each;
+    job[RC_JOB_BATCH_COUNT] = B;
+    job[RC_JOB_BATCH_GROUPS] = min_of(rc_ceil_div(B * each, lanes), PARTIALS);
+    job[RC_JOB_BATCH_INNER] = b->batch_parts.inner;
+    job[RC_JOB_BATCH_OUTERS] = b->batch_parts.outers;
+    job[RC_JOB_BATCH_STRIDE] = b->batch_parts.outer_stride;
+    job[RC_JOB_BATCH_QUANTITY] = b->at.batches;
+}
+
+/* True if a term needs what deviations() sums. */
+static bool needs_deviations(const rc_spec *spec)
+{
+    for (size_t k = 0; k < spec->term_count; ++k) {
+        const ratecl_term *o = &spec->terms[k].options;
+        if (o->criterion == RATECL_FIRING_RATE_DIST &&
+            (o->metric == RATECL_METRIC_MEAN_AD ||
+             (o->metric == RATECL_METRIC_MAX_AD && rc_wants_gradients(spec))))
+            return true;
+    }
+    return false;
+}
+
+static void fill_job(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
+{
+    enum { FINISH_GROUPS_OF_CPU = 16 };
+    const rc_spec *spec = b->spec;
+    const int64_t N = spec->inputs[RC_STATES].shape[2], lanes = b->plan->tuning.merge_lanes;
+    job[RC_JOB_NEURONS] = N;
+    job[RC_JOB_TERMS] = (cl_long)spec->term_count;
+    job[RC_JOB_VALUE_COUNT] = (cl_long)spec->value_count;
+    job[RC_JOB_FACTORS] = b->at.factors;
+    job[RC_JOB_DEVIATIONS] = needs_deviations(spec);
+    job[RC_JOB_FINISH_COLUMNS] = lanes > 1 ? lanes : rc_ceil_div(N, FINISH_GROUPS_OF_CPU);
+    set_columns(b, job);
+    set_rows(b, job);
+    set_lags(b, job);
+    set_batches(b, job);
+}
+
+int64_t rc_cl_merged_counts(const rc_cl_builder *b, const rc_term *term)
+{
+    switch (term->options.criterion) {
+    case RATECL_STATE_PREDICTION:
+        return b->job[RC_JOB_LAG_PARTS];
+    case RATECL_ENTROPY:
+        return b->job[RC_JOB_ENTROPY_GROUPS];
+    case RATECL_HEBBIAN:
+        return b->job[term->options.over == RATECL_OVER_STEP ? RC_JOB_STEP_GROUPS : RC_JOB_BATCH_GROUPS];
+    default:
+        return b->job[RC_JOB_COLUMN_GROUPS];
+    }
+}
+
+/* ---- Launches ---- */
+
+ratecl_status rc_cl_add_merge_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step)
+{
+    const rc_tuning *t = &b->plan->tuning;
+    const rc_spec *spec = b->spec;
+    char options[OPTION_BYTES];
+    snprintf(options, sizeof options,
+             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DREFERENCE=%d -DENTROPY=%d -DLAGS=%d "
+             "-DSTEPS=%d -DBATCHES=%d",
+             rc_precision_bits(spec), t->merge_lanes, t->merge_vector, rc_wants_gradients(spec), spec->moments,
+             spec->uses[RC_REFERENCE], spec->entropy_count > 0, spec->lag_count > 0, spec->hebbian_step,
+             spec->hebbian_batch);
+    RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, t->merge_lanes, step));
+    (*step)->groups = groups;
+    return RATECL_OK;
+}
+
+/* Join the records of an input's blocks until merge can join them. */
+static ratecl_status add_merge_blocks(rc_cl_builder *b, int input)
+{
+    rc_cl_records *records = &b->records[input];
+    const rc_tuning *t = &b->plan->tuning;
+    const cl_long R = rc_view_rows(&b->spec->inputs[input]), pitch = b->at.pitch, fan = FAN;
+    while (records->blocks > MOST_BLOCKS) {
+        const int64_t joined = rc_ceil_div(records->blocks, FAN);
+        const cl_int across = (cl_int)min_of(max_of(t->merge_lanes / FAN, LEAST_ACROSS), t->merge_lanes);
+        cl_mem made;
+        rc_cl_step *step;
+        RC_TRY(rc_cl_scratch_reals(b, joined * 3 * pitch, &made));
+        RC_TRY(rc_cl_add_merge_launch(b, "merge_blocks",
+                                      joined * rc_ceil_div(pitch, (int64_t)across * t->merge_vector), &step));
+        const cl_long rows = records->block_rows, blocks = records->blocks;
+        RC_TRY(SET_ARGUMENTS(step->kernel, 0, ARGUMENT(records->moments), ARGUMENT(pitch), ARGUMENT(R), ARGUMENT(rows),
+                             ARGUMENT(blocks), ARGUMENT(fan), ARGUMENT(across), ARGUMENT(made)));
+        *records = (rc_cl_records){ made, rows * FAN, joined };
+    }
+    return RATECL_OK;
+}
+
+/* One launch of merge for a job. eps: of its entropies. */
+static ratecl_status add_merge_of(rc_cl_builder *b, const cl_long job[RC_JOB_PARAMETERS], double eps)
+{
+    const rc_cl_real log_N = rc_cl_real_of(log((double)b->spec->inputs[RC_STATES].shape[2])), epsilon = rc_cl_real_of(eps);
+    const int64_t groups = job[RC_JOB_COLUMN_GROUPS] + job[RC_JOB_ENTROPY_GROUPS] + job[RC_JOB_LAG_GROUPS] +
+                           job[RC_JOB_BATCH_GROUPS] + job[RC_JOB_STEP_GROUPS];
+    cl_mem packed;
+    rc_cl_step *step;
+    RC_TRY(rc_cl_scratch(b, RC_JOB_PARAMETERS, sizeof *job, job, &packed));
+    if (!b->packed_job)
+        b->packed_job = packed;
+    RC_TRY(rc_cl_add_merge_launch(b, "merge", groups, &step));
+    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(packed), ARGUMENT(b->integers), ARGUMENT(b->reals),
+                         ARGUMENT(b->records[RC_STATES].moments), ARGUMENT(b->records[RC_REFERENCE].moments),
+                         ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[RC_REFERENCE]),
+                         ARGUMENT(b->plan->values), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
+                         rc_cl_real_argument(b->plan, &log_N), rc_cl_real_argument(b->plan, &epsilon),
+                         ARGUMENT(b->row_z), ARGUMENT(b->row_factors), ARGUMENT(b->lag_sums),
+                         ARGUMENT(b->batch_parts.parts), ARGUMENT(b->batch_energies), ARGUMENT(b->step_sums),
+                         ARGUMENT(b->row_energies), ARGUMENT(b->partials));
+}
+
+ratecl_status rc_cl_add_merge(rc_cl_builder *b)
+{
+    const rc_spec *spec = b->spec;
+    for (int k = RC_STATES; k <= RC_REFERENCE && spec->moments; ++k)
+        if (spec->uses[k]) {
+            RC_TRY(add_merge_blocks(b, k));
+            RC_TRY(rc_cl_scratch_reals(b, 3 * spec->inputs[k].shape[2], &b->statistics[k]));
+        }
+    if (spec->hebbian_batch)
+        RC_TRY(rc_cl_scratch_reals(b, spec->inputs[RC_STATES].shape[0], &b->batch_energies));
+    if (spec->hebbian_step)
+        RC_TRY(rc_cl_scratch_reals(b, rc_view_rows(&spec->inputs[RC_STATES]), &b->row_energies));
+    fill_job(b, b->job);
+    RC_TRY(rc_cl_pack_terms(b));
+    const int64_t set = rc_sweep_has_entropy(spec) ? 0 : (int64_t)spec->entropy_count; /* the last one is for a Z alone */
+    b->job[RC_JOB_ENTROPY_QUANTITY] = b->at.entropies + set;
+    b->job[RC_JOB_FIRST_FACTOR] = 2 * set * rc_view_rows(&spec->inputs[RC_STATES]);
+    return add_merge_of(b, b->job, 0);
+}
+
+ratecl_status rc_cl_add_merge_entropy(rc_cl_builder *b, size_t which)
+{
+    cl_long job[RC_JOB_PARAMETERS];
+    memcpy(job, b->job, sizeof job);
+    job[RC_JOB_COLUMN_GROUPS] = job[RC_JOB_LAG_GROUPS] = job[RC_JOB_BATCH_GROUPS] = job[RC_JOB_STEP_GROUPS] = 0;
+    job[RC_JOB_DIRECT] = 1;
+    job[RC_JOB_ENTROPY_QUANTITY] = b->at.entropies + (cl_long)which;
+    job[RC_JOB_FIRST_FACTOR] = 2 * (cl_long)which * rc_view_rows(&b->spec->inputs[RC_STATES]);
+    return add_merge_of(b, job, b->spec->epsilons[which]);
+}
+
+ratecl_status rc_cl_add_deviations(rc_cl_builder *b)
+{
+    if (!b->job[RC_JOB_DEVIATIONS])
+        return RATECL_OK;
+    rc_cl_step *step;
+    RC_TRY(rc_cl_add_merge_launch(b, "deviations", b->job[RC_JOB_COLUMN_GROUPS], &step));
+    return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(b->packed_job), ARGUMENT(b->statistics[RC_STATES]),
+                         ARGUMENT(b->partials));
+}
