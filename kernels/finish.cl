@@ -97,56 +97,73 @@ enum {
     JOB_PARAMETERS
 };
 
-/* ---- Sums over work-items ---- */
+/* ---- Sums over work-items ----
+ *
+ * Trees of two levels, of at most RADIX branches each. PoCL 3.1 takes exponentially long to compile barriers under a
+ * condition or in loops that it cannot unroll, even where all work-items agree: hence no barrier in a loop, one tree for
+ * several sums, and loops in the place of conditions that run once or not at all. */
+enum { RADIX = 16 };
 
-/* Sum the numbers of the first `count` work-items of each `segment` of them, a power of two, by a tree. Every work-item
- * of the segment gets the result. `scratch` holds 2 LANES reals. */
-INLINE sum segment_sum(sum mine, int segment, int count, local real *scratch)
+/* Reals of local memory that a work-item needs for these, and for two vectors. */
+enum { SCRATCH = 2 * VECTOR > 8 ? 2 * VECTOR : 8 };
+
+/* Sum `n` numbers, at most 4 and a constant, of each `segment` of work-items, a power of two. Every work-item of the
+ * segment gets the results. `scratch` holds 2 n LANES reals. */
+INLINE void segment_sums(sum *mine, const int n, int segment, local real *scratch)
 {
     if (LANES == 1)
-        return mine;
+        return;
     const int k = LANE & (segment - 1), first = LANE - k;
-    scratch[LANE] = mine.x;
-    scratch[LANES + LANE] = mine.y;
-    BARRIER();
-    for (int lower; count > 1; count = lower) {
-        lower = (count + 1) / 2;
-        if (k + lower < count) {
-            mine = sum_merge(mine, (sum)(scratch[LANE + lower], scratch[LANES + LANE + lower]));
-            scratch[LANE] = mine.x;
-            scratch[LANES + LANE] = mine.y;
-        }
-        BARRIER();
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+        scratch[2 * j * LANES + LANE] = mine[j].x;
+        scratch[(2 * j + 1) * LANES + LANE] = mine[j].y;
     }
-    const sum all = (sum)(scratch[first], scratch[LANES + first]);
     BARRIER();
-    return all;
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+        local real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
+        for (int other = k + RADIX; other < segment && k < RADIX; other += RADIX)
+            mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
+        high[k] = mine[j].x;
+        low[k] = mine[j].y;
+    }
+    BARRIER();
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+        local const real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
+        mine[j] = (sum)(high[0], low[0]);
+        for (int other = 1; other < min(segment, RADIX); ++other)
+            mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
+    }
+    BARRIER();
 }
 
 /* ---- Moments ---- */
 
 #if MOMENTS
-/* Join the work-items' vectors: of `down` rows of `across` work-items the upper half joins the lower one. Every
- * work-item gets its column's result. */
-INLINE void column_sums(realv *total, realv *lost, int across, int down, local realv *scratch)
+/* Join the vectors of the work-items that are `across` apart. Every work-item gets its column's result. */
+INLINE void column_sums(realv *total, realv *lost, int across, local realv *scratch)
 {
     if (LANES == 1)
         return;
-    const int x = LANE % across, y = LANE / across;
+    const int x = LANE % across, y = LANE / across, down = LANES / across;
     scratch[LANE] = *total;
     scratch[LANES + LANE] = *lost;
     BARRIER();
-    for (int lower = down / 2; lower > 0; lower /= 2) {
-        if (y < lower) {
-            vector_add(total, lost, scratch[LANE + lower * across]);
-            *lost += scratch[LANES + LANE + lower * across];
-            scratch[LANE] = *total;
-            scratch[LANES + LANE] = *lost;
-        }
-        BARRIER();
+    for (int other = y + RADIX; other < down && y < RADIX; other += RADIX) {
+        vector_add(total, lost, scratch[other * across + x]);
+        *lost += scratch[LANES + other * across + x];
     }
+    scratch[LANE] = *total;
+    scratch[LANES + LANE] = *lost;
+    BARRIER();
     *total = scratch[x];
     *lost = scratch[LANES + x];
+    for (int other = 1; other < min(down, RADIX); ++other) {
+        vector_add(total, lost, scratch[other * across + x]);
+        *lost += scratch[LANES + other * across + x];
+    }
     BARRIER();
 }
 
@@ -173,7 +190,7 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
         vector_add(&total, &total_lost, (VLOAD(global, REAL, record) - first_shift) * rows);
         vector_add(&total, &total_lost, VLOAD(global, REAL, record + pitch));
     }
-    column_sums(&total, &total_lost, across, down, scratch);
+    column_sums(&total, &total_lost, across, scratch);
     const real R_high = (real)all_rows, R_low = (real)(all_rows - (long)R_high);
     const realv quotient = total / R_high;
     const realv quotient_lost = (fma(-quotient, (realv)R_high, total) - total_lost - quotient * R_low) / R_high;
@@ -187,8 +204,8 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
         vector_add(&rest, &rest_lost, d * share);
         vector_add(&spread, &spread_lost, fma(d * share, d, VLOAD(global, REAL, record + 2 * pitch) / R_high));
     }
-    column_sums(&rest, &rest_lost, across, down, scratch);
-    column_sums(&spread, &spread_lost, across, down, scratch);
+    column_sums(&rest, &rest_lost, across, scratch);
+    column_sums(&spread, &spread_lost, across, scratch);
     rest -= rest_lost;
     const realv variance = (spread - spread_lost) - rest * rest;
     column_moments joined;
@@ -203,7 +220,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 merge_blocks(global const real *restrict moments, long pitch, long R, long block_rows, long blocks, long fan, int across,
              global real *restrict joined)
 {
-    local realv scratch[2 * LANES];
+    local realv scratch[SCRATCH * LANES / VECTOR];
     const long tiles = (pitch + across * VECTOR - 1) / (across * VECTOR);
     const long record = get_group_id(0) / tiles, first = record * fan, end = min(first + fan, blocks);
     const long column = get_group_id(0) % tiles * across * VECTOR + LANE % across * VECTOR;
@@ -337,75 +354,80 @@ INLINE real neuron_item(const neurons *all, global const long *term, global cons
 /* Whether mean a is larger than mean b, both in two parts. */
 INLINE bool is_larger(real a, real a_low, real b, real b_low) { return (a - b) + (a_low - b_low) > 0; }
 
-/* Find the extreme of the first `count` work-items' means, the largest (sign 1) or the smallest (-1). */
-INLINE void group_extreme(real *high, real *low, real sign_, int count, local real *scratch)
+/* The largest and the smallest of some means, each in two parts. */
+typedef struct extremes {
+    real max_high, max_low, min_high, min_low;
+} extremes;
+
+INLINE void add_extremes(extremes *of, real max_high, real max_low, real min_high, real min_low)
 {
-    scratch[LANE] = *high;
-    scratch[LANES + LANE] = *low;
+    const bool larger = is_larger(max_high, max_low, of->max_high, of->max_low);
+    const bool smaller = is_larger(of->min_high, of->min_low, min_high, min_low);
+    of->max_high = larger ? max_high : of->max_high;
+    of->max_low = larger ? max_low : of->max_low;
+    of->min_high = smaller ? min_high : of->min_high;
+    of->min_low = smaller ? min_low : of->min_low;
+}
+
+INLINE void put_extremes(const extremes *of, local real *scratch)
+{
+    scratch[LANE] = of->max_high;
+    scratch[LANES + LANE] = of->max_low;
+    scratch[2 * LANES + LANE] = of->min_high;
+    scratch[3 * LANES + LANE] = of->min_low;
+}
+
+/* Those of all work-items. Every work-item gets the result. */
+INLINE void group_extremes(extremes *of, local real *scratch)
+{
+    if (LANES == 1)
+        return;
+    put_extremes(of, scratch);
     BARRIER();
-    for (int lower; count > 1; count = lower) {
-        lower = (count + 1) / 2;
-        if (LANE + lower < count) {
-            const real h = scratch[LANE + lower], l = scratch[LANES + LANE + lower];
-            if (is_larger(sign_ * h, sign_ * l, sign_ * scratch[LANE], sign_ * scratch[LANES + LANE])) {
-                scratch[LANE] = h;
-                scratch[LANES + LANE] = l;
-            }
-        }
-        BARRIER();
-    }
-    *high = scratch[0];
-    *low = scratch[LANES];
+    for (int k = LANE + RADIX; k < (LANE < RADIX ? LANES : 0); k += RADIX)
+        add_extremes(of, scratch[k], scratch[LANES + k], scratch[2 * LANES + k], scratch[3 * LANES + k]);
+    put_extremes(of, scratch);
+    BARRIER();
+    for (int k = 0; k < min(LANES, (int)RADIX); ++k)
+        add_extremes(of, scratch[k], scratch[LANES + k], scratch[2 * LANES + k], scratch[3 * LANES + k]);
     BARRIER();
 }
 
-/* The spread of the means of the columns [first, end), and the extremes, as partials of this work-group. */
-INLINE void give_spread(global const real *states, long N, long first, long end, int count, long group,
-                        global real *partials, local real *scratch)
+/* The spread of the means of the columns [first, end), their extremes, and the sums of the mean squares, as partials of
+ * this work-group. */
+INLINE void give_population(global const real *states, global const real *reference, long N, long first, long end,
+                            long group, global real *partials, local real *scratch)
 {
     const real pivot = states[first], columns = (real)(end - first);
-    real max_high = pivot, max_low = states[N + first], min_high = pivot, min_low = states[N + first];
-    sum rest = (sum)(0), spread = (sum)(0);
+    extremes of = { pivot, states[N + first], pivot, states[N + first] };
+    sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0);
     for (long i = first + LANE; i < end; i += LANES) {
         const real high = states[i], low = states[N + i];
-        rest = sum_add(rest, (high - pivot) + low);
-        if (is_larger(high, low, max_high, max_low)) {
-            max_high = high;
-            max_low = low;
-        }
-        if (is_larger(min_high, min_low, high, low)) {
-            min_high = high;
-            min_low = low;
-        }
+        sums[0] = sum_add(sums[0], (high - pivot) + low);
+        sums[1] = sum_add(sums[1], square_of(states, N, i));
+        if (REFERENCE)
+            sums[2] = sum_add(sums[2], square_of(reference, N, i));
+        add_extremes(&of, high, low, high, low);
     }
-    const real all_rest = sum_value(segment_sum(rest, LANES, count, scratch)), mean = all_rest / columns;
+    segment_sums(sums, 3, LANES, scratch);
+    const real rest = sum_value(sums[0]), mean = rest / columns;
     for (long i = first + LANE; i < end; i += LANES) {
         const real d = ((states[i] - pivot) + states[N + i]) - mean;
         spread = sum_add(spread, d * d);
     }
-    const real all_spread = sum_value(segment_sum(spread, LANES, count, scratch));
-    group_extreme(&max_high, &max_low, 1, count, scratch);
-    group_extreme(&min_high, &min_low, -1, count, scratch);
+    segment_sums(&spread, 1, LANES, scratch);
+    group_extremes(&of, scratch);
     if (LANE == 0) {
         partials[PIVOT * PARTIALS + group] = pivot;
-        partials[REST * PARTIALS + group] = all_rest;
-        partials[SPREAD * PARTIALS + group] = all_spread;
-        partials[MAX_HIGH * PARTIALS + group] = max_high;
-        partials[MAX_LOW * PARTIALS + group] = max_low;
-        partials[MIN_HIGH * PARTIALS + group] = min_high;
-        partials[MIN_LOW * PARTIALS + group] = min_low;
+        partials[REST * PARTIALS + group] = rest;
+        partials[SPREAD * PARTIALS + group] = sum_value(spread);
+        partials[MAX_HIGH * PARTIALS + group] = of.max_high;
+        partials[MAX_LOW * PARTIALS + group] = of.max_low;
+        partials[MIN_HIGH * PARTIALS + group] = of.min_high;
+        partials[MIN_LOW * PARTIALS + group] = of.min_low;
+        partials[SQUARES * PARTIALS + group] = sum_value(sums[1]);
+        partials[REFERENCE_SQUARES * PARTIALS + group] = sum_value(sums[2]);
     }
-}
-
-INLINE void give_squares(global const real *statistics, long N, long first, long end, int count,
-                         global real *partial, local real *scratch)
-{
-    sum squares = (sum)(0);
-    for (long i = first + LANE; i < end; i += LANES)
-        squares = sum_add(squares, square_of(statistics, N, i));
-    const real all = sum_value(segment_sum(squares, LANES, count, scratch));
-    if (LANE == 0)
-        *partial = all;
 }
 
 /* The neurons of work-group `group`: their statistics, and what they add to sums over neurons. */
@@ -415,34 +437,27 @@ INLINE void merge_neurons(global const long *job, long group, global const real 
                           local realv *scratch)
 {
     const long N = job[NEURONS], first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
-    const int count = (int)min(end - first, (long)LANES);
     local real *reals_scratch = (local real *)scratch;
     give_statistics(moments, job, ROWS, first, end, states, scratch);
 #if REFERENCE
     give_statistics(reference_moments, job, REFERENCE_ROWS, first, end, reference, scratch);
 #endif
     GLOBAL_BARRIER();
-    give_spread(states, N, first, end, count, group, partials, reals_scratch);
-    give_squares(states, N, first, end, count, partials + SQUARES * PARTIALS + group, reals_scratch);
-#if REFERENCE
-    give_squares(reference, N, first, end, count, partials + REFERENCE_SQUARES * PARTIALS + group, reals_scratch);
-#endif
+    give_population(states, reference, N, first, end, group, partials, reals_scratch);
     const neurons all = { N, states, reference };
     for (long k = 0; k < job[TERMS]; ++k) {
         global const long *term = integers + k * INTEGERS;
-        if (term[CRITERION] != FIRING_RATE && term[CRITERION] != POPULATION_KL)
-            continue;
-        sum items = (sum)(0), kept = (sum)(0);
-        for (long i = first + LANE; i < end; i += LANES) {
-            real counts;
-            items = sum_add(items, neuron_item(&all, term, reals + k * REALS, i, values, &counts));
-            kept = sum_add(kept, counts);
+        const bool of_neurons = term[CRITERION] == FIRING_RATE || term[CRITERION] == POPULATION_KL;
+        sum items[2] = { (sum)(0), (sum)(0) }; /* and how many are kept */
+        for (long i = first + LANE; i < end && of_neurons; i += LANES) {
+            real kept;
+            items[0] = sum_add(items[0], neuron_item(&all, term, reals + k * REALS, i, values, &kept));
+            items[1] = sum_add(items[1], kept);
         }
-        const sum all_items = segment_sum(items, LANES, count, reals_scratch);
-        const sum all_kept = segment_sum(kept, LANES, count, reals_scratch);
+        segment_sums(items, 2, LANES, reals_scratch);
         if (LANE == 0) {
-            partials[(FIRST_TERM + 2 * k) * PARTIALS + group] = sum_value(all_items);
-            partials[(FIRST_TERM + 2 * k + 1) * PARTIALS + group] = sum_value(all_kept);
+            partials[(FIRST_TERM + 2 * k) * PARTIALS + group] = sum_value(items[0]);
+            partials[(FIRST_TERM + 2 * k + 1) * PARTIALS + group] = sum_value(items[1]);
         }
     }
 }
@@ -500,7 +515,8 @@ INLINE void merge_entropies(global const long *job, long group, global const rea
         const realv entropy = merge_rows(job, r, end - r, row_sums, exponents, log_N, eps, row_z, row_factors);
         vector_add(&total, &lost, select((realv)0, entropy, COMPONENT_NUMBERS < (integerv)(int)min(end - r, (long)VECTOR)));
     }
-    const sum all = group_sum((sum)(components_sum(total), -components_sum(lost)), scratch);
+    sum all = (sum)(components_sum(total), -components_sum(lost));
+    segment_sums(&all, 1, LANES, scratch);
     if (LANE == 0)
         partials[job[ENTROPY_QUANTITY] * PARTIALS + group] = sum_value(all);
 }
@@ -515,9 +531,9 @@ INLINE void merge_lags(global const long *job, long group, global const real *la
     sum mine = (sum)(0);
     for (long k = part * LANES + LANE; k < count; k += parts * LANES)
         mine = sum_add(mine, lag_sums[lag * count + k]);
-    const sum all = group_sum(mine, scratch);
+    segment_sums(&mine, 1, LANES, scratch);
     if (LANE == 0)
-        partials[(job[LAG_QUANTITY] + lag) * PARTIALS + part] = sum_value(all);
+        partials[(job[LAG_QUANTITY] + lag) * PARTIALS + part] = sum_value(mine);
 }
 #endif
 
@@ -536,15 +552,16 @@ INLINE void merge_batches(global const long *job, long group, global const real 
         for (long outer = 0; outer < outers && b < B; ++outer)
             for (long k = k0; k < inner; k += lanes)
                 mine = sum_add(mine, parts[outer * stride + b * inner + k]);
-        const real energy = sum_value(segment_sum(mine, lanes, lanes, scratch));
+        segment_sums(&mine, 1, lanes, scratch);
+        const real energy = sum_value(mine);
         if (k0 == 0 && b < B) {
             energies[b] = energy;
             magnitudes = sum_add(magnitudes, fabs(energy));
         }
     }
-    const sum all = group_sum(magnitudes, scratch);
+    segment_sums(&magnitudes, 1, LANES, scratch);
     if (LANE == 0)
-        partials[job[BATCH_QUANTITY] * PARTIALS + group] = sum_value(all);
+        partials[job[BATCH_QUANTITY] * PARTIALS + group] = sum_value(magnitudes);
 }
 #endif
 
@@ -562,9 +579,9 @@ INLINE void merge_steps(global const long *job, long group, global const real *s
         row_energies[r] = sum_value(row);
         magnitudes = sum_add(magnitudes, fabs(sum_value(row)));
     }
-    const sum all = group_sum(magnitudes, scratch);
+    segment_sums(&magnitudes, 1, LANES, scratch);
     if (LANE == 0)
-        partials[job[STEP_QUANTITY] * PARTIALS + group] = sum_value(all);
+        partials[job[STEP_QUANTITY] * PARTIALS + group] = sum_value(magnitudes);
 }
 #endif
 
@@ -579,33 +596,33 @@ merge(global const long *restrict job, global const long *restrict integers, glo
       global real *restrict batch_energies, global const real *restrict step_sums, global real *restrict row_energies,
       global real *restrict partials)
 {
-    local realv scratch[2 * LANES];
+    local realv scratch[SCRATCH * LANES / VECTOR];
     local real *reals_scratch = (local real *)scratch;
     const long columns = job[COLUMN_GROUPS], entropies = columns + job[ENTROPY_GROUPS], lags = entropies + job[LAG_GROUPS],
                batches = lags + job[BATCH_GROUPS], steps = batches + job[STEP_GROUPS], group = get_group_id(0);
-    if (group < columns) {
+    long next = group; /* each loop runs once at most */
 #if MOMENTS
+    for (; next < columns; next += steps)
         merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials,
                       scratch);
 #endif
-    } else if (group < entropies) {
 #if ENTROPY
+    for (; next < entropies; next += steps)
         merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, partials,
                         reals_scratch);
 #endif
-    } else if (group < lags) {
 #if LAGS
+    for (; next < lags; next += steps)
         merge_lags(job, group - entropies, lag_sums, partials, reals_scratch);
 #endif
-    } else if (group < batches) {
 #if BATCHES
+    for (; next < batches; next += steps)
         merge_batches(job, group - lags, batch_parts, batch_energies, partials, reals_scratch);
 #endif
-    } else if (group < steps) {
 #if STEPS
+    for (; next < steps; next += steps)
         merge_steps(job, group - batches, step_sums, row_energies, partials, reals_scratch);
 #endif
-    }
 }
 
 /* ---- Finish ---- */
@@ -616,50 +633,56 @@ INLINE sum partials_sum(global const real *partials, long quantity, long count, 
     sum mine = (sum)(0);
     for (long g = LANE & (segment - 1); g < count; g += segment)
         mine = sum_add(mine, partials[quantity * PARTIALS + g]);
-    return segment_sum(mine, segment, segment, scratch);
+    segment_sums(&mine, 1, segment, scratch);
+    return mine;
 }
 
 #if MOMENTS
-/* What the partials of merge say of the population, by all work-items of a work-group. */
-INLINE population population_of(global const long *job, global const real *partials, local real *scratch)
+/* What the partials of merge, and of deviations() where `with_deviations`, say of the population, by all work-items of a
+ * work-group. */
+INLINE population population_of(global const long *job, global const real *partials, bool with_deviations,
+                                local real *scratch)
 {
     const long N = job[NEURONS], groups = job[COLUMN_GROUPS], columns = job[GROUP_COLUMNS];
-    const int count = (int)min(groups, (long)LANES);
     population of;
     of.pivot = partials[PIVOT * PARTIALS];
-    sum rest = (sum)(0), spread = (sum)(0);
+    sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0), deviated[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) };
     for (long g = LANE; g < groups; g += LANES) {
         const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of.pivot;
-        rest = sum_add(sum_add(rest, n * ahead), partials[REST * PARTIALS + g]);
+        sums[0] = sum_add(sum_add(sums[0], n * ahead), partials[REST * PARTIALS + g]);
+        sums[1] = sum_add(sums[1], partials[SQUARES * PARTIALS + g]);
+        sums[2] = sum_add(sums[2], partials[REFERENCE_SQUARES * PARTIALS + g]);
     }
-    of.rest = sum_value(segment_sum(rest, LANES, count, scratch)) / (real)N;
-    real max_high = of.pivot, max_low = 0, min_high = of.pivot, min_low = 0;
-    bool any_seen = false;
+    segment_sums(sums, 3, LANES, scratch);
+    of.rest = sum_value(sums[0]) / (real)N;
+    of.squares = sum_value(sums[1]);
+    of.reference_squares = sum_value(sums[2]);
+    const long own = min((long)LANE, groups - 1);
+    extremes ends = { partials[MAX_HIGH * PARTIALS + own], partials[MAX_LOW * PARTIALS + own],
+                      partials[MIN_HIGH * PARTIALS + own], partials[MIN_LOW * PARTIALS + own] };
     for (long g = LANE; g < groups; g += LANES) {
         const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of.pivot;
         const real d = (ahead - of.rest) + partials[REST * PARTIALS + g] / n;
         spread = sum_add(sum_add(spread, n * d * d), partials[SPREAD * PARTIALS + g]);
-        const real high = partials[MAX_HIGH * PARTIALS + g], low = partials[MAX_LOW * PARTIALS + g];
-        const real least = partials[MIN_HIGH * PARTIALS + g], least_low = partials[MIN_LOW * PARTIALS + g];
-        if (!any_seen || is_larger(high, low, max_high, max_low)) {
-            max_high = high;
-            max_low = low;
-        }
-        if (!any_seen || is_larger(min_high, min_low, least, least_low)) {
-            min_high = least;
-            min_low = least_low;
-        }
-        any_seen = true;
+        add_extremes(&ends, partials[MAX_HIGH * PARTIALS + g], partials[MAX_LOW * PARTIALS + g],
+                     partials[MIN_HIGH * PARTIALS + g], partials[MIN_LOW * PARTIALS + g]);
     }
-    of.norm = sum_value(segment_sum(spread, LANES, count, scratch));
-    group_extreme(&max_high, &max_low, 1, count, scratch);
-    group_extreme(&min_high, &min_low, -1, count, scratch);
+    for (long g = LANE; g < groups && with_deviations; g += LANES)
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+            deviated[k] = sum_add(deviated[k], partials[(DISTANCES + k) * PARTIALS + g]);
+    segment_sums(&spread, 1, LANES, scratch);
+    segment_sums(deviated, 4, LANES, scratch);
+    group_extremes(&ends, scratch);
+    of.norm = sum_value(spread);
     /* A NaN, which no comparison finds, is in the mean, too. */
-    of.largest = fmax(fabs(deviation_of(&of, max_high, max_low)), fabs(deviation_of(&of, min_high, min_low))) +
+    of.largest = fmax(fabs(deviation_of(&of, ends.max_high, ends.max_low)),
+                      fabs(deviation_of(&of, ends.min_high, ends.min_low))) +
                  (of.rest - of.rest);
-    of.squares = sum_value(partials_sum(partials, SQUARES, groups, LANES, scratch));
-    of.reference_squares = REFERENCE ? sum_value(partials_sum(partials, REFERENCE_SQUARES, groups, LANES, scratch)) : (real)0;
-    of.distances = of.signs = of.ties = of.tie_signs = 0;
+    of.distances = sum_value(deviated[0]);
+    of.signs = sum_value(deviated[1]);
+    of.ties = sum_value(deviated[2]);
+    of.tie_signs = sum_value(deviated[3]);
     return of;
 }
 
@@ -679,37 +702,25 @@ INLINE bool is_tie(const population *of, real d, real noise) { return fabs(d) >=
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 deviations(global const long *restrict job, global const real *restrict states, global real *partials)
 {
-    local real scratch[2 * LANES];
+    local real scratch[8 * LANES];
     const long N = job[NEURONS], group = get_group_id(0);
     const long first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
-    const int count = (int)min(end - first, (long)LANES);
-    const population of = population_of(job, partials, scratch);
+    const population of = population_of(job, partials, false, scratch);
     const real noise = noise_of(&of);
-    sum distances = (sum)(0), signs = (sum)(0), ties = (sum)(0), tie_signs = (sum)(0);
+    sum sums[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) }; /* from DISTANCES on */
     for (long i = first + LANE; i < end; i += LANES) {
         const real d = deviation_of(&of, states[i], states[N + i]), sign_ = sign_of(d, noise);
-        distances = sum_add(distances, fabs(d));
-        signs = sum_add(signs, sign_);
-        if (is_tie(&of, d, noise)) {
-            ties = sum_add(ties, 1);
-            tie_signs = sum_add(tie_signs, sign_);
-        }
+        const bool tie = is_tie(&of, d, noise);
+        sums[0] = sum_add(sums[0], fabs(d));
+        sums[1] = sum_add(sums[1], sign_);
+        sums[2] = sum_add(sums[2], tie ? (real)1 : (real)0);
+        sums[3] = sum_add(sums[3], tie ? sign_ : (real)0);
     }
-    const sum sums[] = { segment_sum(distances, LANES, count, scratch), segment_sum(signs, LANES, count, scratch),
-                         segment_sum(ties, LANES, count, scratch), segment_sum(tie_signs, LANES, count, scratch) };
-    if (LANE == 0)
-        for (int k = 0; k < 4; ++k)
+    segment_sums(sums, 4, LANES, scratch);
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+        if (LANE == 0)
             partials[(DISTANCES + k) * PARTIALS + group] = sum_value(sums[k]);
-}
-
-/* Add what deviations() left, where a term needs it. */
-INLINE void add_deviations(population *of, global const long *job, global const real *partials, local real *scratch)
-{
-    const long groups = job[COLUMN_GROUPS];
-    of->distances = sum_value(partials_sum(partials, DISTANCES, groups, LANES, scratch));
-    of->signs = sum_value(partials_sum(partials, SIGNS, groups, LANES, scratch));
-    of->ties = sum_value(partials_sum(partials, TIES, groups, LANES, scratch));
-    of->tie_signs = sum_value(partials_sum(partials, TIE_SIGNS, groups, LANES, scratch));
 }
 #endif
 
@@ -928,14 +939,12 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
        global long *restrict skipped, global real *states_lines, global real *reference_lines,
        global real *restrict factors)
 {
-    local real scratch[2 * LANES], weighted[TERMS_AT_ONCE];
+    local real scratch[8 * LANES], weighted[TERMS_AT_ONCE];
     local sum totals[2 * TERMS_AT_ONCE];
     const long N = job[NEURONS], terms = job[TERMS], group = get_group_id(0);
     population of = { 0 };
 #if MOMENTS
-    of = population_of(job, partials, scratch);
-    if (job[DEVIATIONS])
-        add_deviations(&of, job, partials, scratch);
+    of = population_of(job, partials, job[DEVIATIONS] != 0, scratch);
 #endif
 #if GRADIENT
     const real factor = scale_given ? scale[0] : scale_value;

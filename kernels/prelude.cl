@@ -442,8 +442,8 @@ INLINE void vector_add(realv *total, realv *lost, realv x)
     *total = t;
 }
 
-/* All lanes' sums added by a tree: of `count` the upper half joins the lower one. Every lane gets the result. `scratch`
- * holds 2 LANES reals. */
+/* Sum the work-items' numbers by a tree of two levels, of at most 16 branches each. Every work-item gets the result.
+ * `scratch` holds 2 LANES reals. */
 INLINE sum group_sum(sum mine, local real *scratch)
 {
     if (LANES == 1)
@@ -451,18 +451,16 @@ INLINE sum group_sum(sum mine, local real *scratch)
     scratch[LANE] = mine.x;
     scratch[LANES + LANE] = mine.y;
     BARRIER();
-    for (int count = LANES, lower; count > 1; count = lower) {
-        lower = (count + 1) / 2;
-        if (LANE + lower < count) {
-            mine = sum_merge(mine, (sum)(scratch[LANE + lower], scratch[LANES + LANE + lower]));
-            scratch[LANE] = mine.x;
-            scratch[LANES + LANE] = mine.y;
-        }
-        BARRIER();
-    }
-    const sum all = (sum)(scratch[0], scratch[LANES]);
+    for (int other = LANE + 16; other < (LANE < 16 ? LANES : 0); other += 16)
+        mine = sum_merge(mine, (sum)(scratch[other], scratch[LANES + other]));
+    scratch[LANE] = mine.x;
+    scratch[LANES + LANE] = mine.y;
     BARRIER();
-    return all;
+    mine = (sum)(scratch[0], scratch[LANES]);
+    for (int other = 1; other < min(LANES, 16); ++other)
+        mine = sum_merge(mine, (sum)(scratch[other], scratch[LANES + other]));
+    BARRIER();
+    return mine;
 }
 
 /* ---- Work-groups of ACROSS x DOWN work-items ----

@@ -144,7 +144,7 @@ INLINE void add_differences(real sums[STEP][COLUMNS], real s[STEP][COLUMNS], con
 {
     const long last = t + rows - 1, T = all->T;
     real other[STEP][COLUMNS];
-    if (last + ahead < 0 || t + ahead >= T)
+    if (last < T && (last + ahead < 0 || t + ahead >= T))
         return;
     if (t + ahead >= 0 && last + ahead < T && last < T && rows > 1) {
         if (ahead == 1 || ahead == -1) { /* the rows are here already, but for one */

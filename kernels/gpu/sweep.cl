@@ -265,40 +265,44 @@ INLINE void take(column_sums *sums, real z[STEP], real a[STEP], global const ele
     }
 }
 
-/* Add up the columns' sums of the work-items down and give them to moments. */
 #if MOMENTS
+/* Where the sums of a column are staged: (2, COLUMNS, DOWN, ACROSS), total and squares. */
+#define PLACE_OF(which, v, x, y) ((((which)*COLUMNS + (v)) * DOWN + (y)) * ACROSS + (x))
+#define BRANCHES (DOWN < 16 ? DOWN : 16)
+
+/* Add up the columns' sums of the work-items down, by a tree of two levels, and give them to the block's record. */
 INLINE void give_columns(const column_sums *sums, long rows, global real *record, long pitch, long tile, int x, int y,
                          local real *scratch)
 {
-    real total[COLUMNS], squares[COLUMNS];
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v) {
-        total[v] = sums->total[v];
-        squares[v] = sums->squares[v];
+        scratch[PLACE_OF(0, v, x, y)] = sums->total[v];
+        scratch[PLACE_OF(1, v, x, y)] = sums->squares[v];
     }
-    for (int lower = DOWN; lower > 0; lower /= 2) {
+    BARRIER();
+#if DOWN > 16
 #pragma unroll
-        for (int v = 0; v < COLUMNS; ++v)
-            if (lower < DOWN && y < lower) {
-                total[v] += scratch[(2 * v) * LANES + (y + lower) * ACROSS + x];
-                squares[v] += scratch[(2 * v + 1) * LANES + (y + lower) * ACROSS + x];
-            }
-        BARRIER();
-#pragma unroll
-        for (int v = 0; v < COLUMNS; ++v)
-            if (y < lower) {
-                scratch[(2 * v) * LANES + y * ACROSS + x] = total[v];
-                scratch[(2 * v + 1) * LANES + y * ACROSS + x] = squares[v];
-            }
-        BARRIER();
+    for (int v = 0; v < 2 * COLUMNS; ++v) {
+        real total = scratch[PLACE_OF(0, v, x, y)];
+        for (int other = y + 16; other < (y < 16 ? DOWN : 0); other += 16)
+            total += scratch[PLACE_OF(0, v, x, other)];
+        scratch[PLACE_OF(0, v, x, y)] = total;
     }
+    BARRIER();
+#endif
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v) {
         const long column = tile * TILE + COLUMN(x, v);
+        real total = 0, squares = 0;
+#pragma unroll 4
+        for (int other = 0; other < (y == 0 ? BRANCHES : 0); ++other) {
+            total += scratch[PLACE_OF(0, v, x, other)];
+            squares += scratch[PLACE_OF(1, v, x, other)];
+        }
         if (y == 0 && column < pitch) {
-            const real delta = total[v] / (real)rows, spread = squares[v] - (real)rows * delta * delta;
+            const real delta = total / (real)rows, spread = squares - (real)rows * delta * delta;
             record[column] = sums->shift[v];
-            record[pitch + column] = total[v];
+            record[pitch + column] = total;
             record[2 * pitch + column] = spread < 0 ? (real)0 : spread; /* keeps a NaN */
         }
     }
@@ -380,7 +384,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                 row_sums[(tile * 2 + 1) * R + first_row + row + k] = a[k];
             }
 #elif ROW_SUMS
-        if (!moments_alone) {
+        for (int once = moments_alone; once < 1; ++once) { /* PoCL 3.1 wants no barrier under a condition */
 #pragma unroll
             for (int k = 0; k < STEP; ++k) {
                 scratch[(y * STEP + k) * LINE + x] = z[k];
