@@ -16,6 +16,8 @@
  *     read + write     bytes read / the read ceiling + bytes written / the write ceiling
  *     multiply-add     operations / the multiply-add ceiling
  *     launch           launches x the time of an empty kernel (or parallel region) and its wait
+ *     transfer         bytes sent / the rate to the device + bytes received / the rate from it, of pinned
+ * memory; only where states in host memory are evaluated on a device that has memory of its own
  *
  * The ceilings of memory are those of arrays as large as the sweeps' states. Lines whose arrays fit in a
  * cache may exceed them.
@@ -114,8 +116,9 @@ static options read_options(int count, char **arguments)
         else
             *table[found].text = arguments[++k];
     }
-    given.sizes = given.quick ? (scale){ { 4, 200, 128 }, { 2, 100, 128 }, { 1, 100, 100 } }
-                              : (scale){ { 32, 1000, 1024 }, { 4, 1000, 1024 }, { 1, 100, 100 } };
+    given.sizes = given.quick
+                      ? (scale){ { 4, 200, 128 }, { 2, 100, 128 }, { 32, 100, 128 }, { 1, 100, 100 } }
+                      : (scale){ { 32, 1000, 1024 }, { 4, 1000, 1024 }, { 32, 1000, 1024 }, { 1, 100, 100 } };
     for (int axis = 0; axis < 3; ++axis)
         if (shape[axis])
             given.sizes.sweep[axis] = shape[axis];
@@ -236,11 +239,16 @@ static int count_terms(unsigned criteria)
     return count;
 }
 
-/* What grows with a shape does so wherever the states lie: it is measured in place where that can be. */
+/* Return whether a line of this family is measured here. Each is, once, on the CPU path and in the buffers of
+ * an OpenCL device. Host memory on an OpenCL device is for the lines that are named after it and for the tiny
+ * ones; on a CPU also for those of fixed shapes, where it costs no transfer. */
 static bool is_measured(const site *here, family shapes)
 {
-    const bool grows = shapes != SWEEP && shapes != PRODUCT && shapes != TINY;
-    return !grows || here->where.in_place || here->where.device.kind == RATECL_DEVICE_OPENMP;
+    if (here->where.device.kind == RATECL_DEVICE_OPENMP || here->where.in_place)
+        return shapes != FROM_HOST;
+    if (shapes == FROM_HOST || shapes == TINY)
+        return true;
+    return is_cpu(&here->where.device) && (shapes == SWEEP || shapes == PRODUCT);
 }
 
 static bool bound_by_memory(bound least)
@@ -272,6 +280,8 @@ static result run_here(site *here, const problem *p, int runs, const outcome *ex
     one.value_count = count_terms(p->of->criteria);
     one.done = work_of(p);
     ceilings most = here->most, now = { .read = 0 };
+    if (here->where.in_place || is_cpu(&here->where.device))
+        one.done.sent = one.done.received = 0;
     const bool again = is_cpu(&here->where.device) && bound_by_memory(bound_of(one.done, &most));
     if (again)
         measure_memory_of(p, loops, host, &now);

@@ -88,6 +88,7 @@ bound bound_of(work done, const ceilings *of)
         { done.read / of->read + done.written / of->write, done.written > 0 ? "read + write" : "read" },
         { done.operations / of->multiply_add, "multiply-add" },
         { done.launches * of->launch, "launch" },
+        { of->to_device > 0 ? done.sent / of->to_device + done.received / of->from_device : 0, "transfer" },
     };
     bound binding = bounds[0];
     for (size_t k = 1; k < sizeof bounds / sizeof *bounds; ++k)

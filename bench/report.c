@@ -65,6 +65,8 @@ static quantity quantity_of(const result *one)
         return (quantity){ one->done.operations, "FLOP/s" };
     if (strcmp(one->least.name, "launch") == 0)
         return (quantity){ one->done.launches, "launches/s" };
+    if (strcmp(one->least.name, "transfer") == 0)
+        return (quantity){ one->done.sent + one->done.received, "B/s" };
     return (quantity){ one->done.read + one->done.written, "B/s" };
 }
 
@@ -122,11 +124,14 @@ void print_device(const rated *one)
     printf("            reads %s, writes %s, copies %s, triad %s, multiply-adds %s, launch %s\n",
            scaled(most->read, "B/s").s, scaled(most->write, "B/s").s, scaled(most->copy, "B/s").s,
            scaled(most->triad, "B/s").s, scaled(most->multiply_add, "FLOP/s").s, scaled(most->launch, "s").s);
+    if (most->to_device > 0)
+        printf("            sends %s, receives %s of pinned host memory\n", scaled(most->to_device, "B/s").s,
+               scaled(most->from_device, "B/s").s);
 }
 
 void print_heading(void)
 {
-    printf("\n%-28s %-11s %-6s %-19s %-4s %9s %9s %7s %11s  %s\n", "line", "device", "memory", "(B, T, N)",
+    printf("\n%-40s %-11s %-6s %-19s %-4s %9s %9s %7s %11s  %s\n", "line", "device", "memory", "(B, T, N)",
            "", "minimum", "median", "spread", "rate", "of the ceiling");
 }
 
@@ -140,7 +145,7 @@ void print_result(const result *one)
     snprintf(spread, sizeof spread, "%.0f %%", 100 * one->time.spread / one->time.median);
     if (one->least.name)
         snprintf(percent, sizeof percent, "%.0f %%", 100 * fraction);
-    printf("%-28s %-11s %-6s %-19s %-4s %9s %9s %7s %11s %5s %s\n", one->name, one->device, one->memory,
+    printf("%-40s %-11s %-6s %-19s %-4s %9s %9s %7s %11s %5s %s\n", one->name, one->device, one->memory,
            shape, element_name(one->element), scaled(one->time.minimum, "s").s,
            scaled(one->time.median, "s").s, spread,
            one->least.name ? scaled(counted.amount / one->time.minimum, counted.unit).s : "", percent,
@@ -183,6 +188,8 @@ static void put_device(FILE *out, const rated *one)
     put_field(out, "triad_bytes_per_s", one->most.triad);
     put_field(out, "multiply_add_flop_per_s", one->most.multiply_add);
     put_field(out, "launch_s", one->most.launch);
+    put_field(out, "to_device_bytes_per_s", one->most.to_device > 0 ? one->most.to_device : NAN);
+    put_field(out, "from_device_bytes_per_s", one->most.to_device > 0 ? one->most.from_device : NAN);
     fputc('}', out);
 }
 
