@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lines.h"
 
-#include <stdio.h>
+#include <string.h>
 
 #include "support.h"
 
@@ -204,6 +204,22 @@ work work_of(const problem *p)
         .sent = inputs,
         .received = outputs,
     };
+}
+
+work work_of_kernel(const problem *p, const char *name, unsigned given)
+{
+    const double rows = (double)(p->shape[0] * p->shape[1]), N = (double)p->shape[2];
+    const bool to_states = p->of->gradients & TO_S, weights = strstr(name, "weights");
+    const double states = given >> p->used.states & 1 ? (double)state_bytes(p) : 0;
+    const double reference =
+        p->used.reference != NO_ARRAY && given >> p->used.reference & 1 ? (double)state_bytes(p) : 0;
+    if (strncmp(name, "sweep", strlen("sweep")) == 0)
+        return (work){ .read = states + reference };
+    if (strncmp(name, "gradient", strlen("gradient")) == 0 && !weights && given >> GRADIENT_STATES & 1)
+        return (work){ .read = states, .written = (double)gradient_bytes(p, TO_S) };
+    if (strncmp(name, "correlate", strlen("correlate")) == 0)
+        return (work){ .operations = to_states && !weights ? 2 * rows * N * N : rows * N * (N + 1) };
+    return (work){ .read = 0 };
 }
 
 static ratecl_layout layout_of(const problem *p)

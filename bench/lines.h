@@ -81,6 +81,17 @@ typedef struct work {
 /* False where the scale has too few states for the line. */
 bool new_problem(const line *of, const scale *sizes, problem *made);
 work work_of(const problem *p);
+
+/* The part of the work that the launches of a kernel do, by the pass that its name begins with and a bit
+ * 1 << array for each array that it was given:
+ *
+ *     sweep       reads the states and the reference, as given
+ *     gradient    reads the states and writes the gradient to them
+ *     correlate   multiplies: S (W + W^T) where the line has a gradient to the states, else the half i <= j;
+ * the half where its name also contains "weights"
+ *
+ * Other kernels, such as merges, do none that is counted. */
+work work_of_kernel(const problem *p, const char *name, unsigned given);
 size_t problem_states(const problem *p);
 
 /* Room for the problem's arrays. */

@@ -19,6 +19,10 @@
  *     transfer         bytes sent / the rate to the device + bytes received / the rate from it, of pinned
  * memory; only where states in host memory are evaluated on a device that has memory of its own
  *
+ * With --profile the events of a profiling queue give the times of the kernels, each the least of all runs;
+ * the line itself takes longer then. A kernel that reads states, or multiplies, stands beside its own
+ * ceiling.
+ *
  * The ceilings of memory are those of arrays as large as the sweeps' states. Lines whose arrays fit in a
  * cache may exceed them.
  */
@@ -38,6 +42,7 @@ static const char usage[] =
     "  --quick         small problems, in seconds\n"
     "  --batch B, --time T, --neurons N   the sweeps' shape (32, 1000, 1024)\n"
     "  --runs R        at most so many runs of a line (20)\n"
+    "  --profile       print the time, the groups and the share of its ceiling of each OpenCL kernel\n"
     "  --json FILE     write the results to FILE\n"
     "  --compare FILE  print each line beside that of an earlier --json FILE\n"
     "  --list          print the lines' names\n";
@@ -52,7 +57,7 @@ typedef struct words {
 typedef struct options {
     scale sizes;
     int64_t runs;
-    bool quick, list;
+    bool quick, list, profile;
     words devices, only;
     const char *json, *compare, *start;
 } options;
@@ -90,6 +95,7 @@ static options read_options(int count, char **arguments)
         { "--only", NULL, NULL, 0, &given.only, NULL },
         { "--quick", &given.quick, NULL, 0, NULL, NULL },
         { "--list", &given.list, NULL, 0, NULL, NULL },
+        { "--profile", &given.profile, NULL, 0, NULL, NULL },
         { "--batch", NULL, &shape[0], 1 << 20, NULL, NULL },
         { "--time", NULL, &shape[1], 1 << 24, NULL, NULL },
         { "--neurons", NULL, &shape[2], 1 << 20, NULL, NULL },
@@ -271,6 +277,15 @@ static void measure_memory_of(const problem *p, const gauge *loops, arrays *host
     raise_to_now(loops, read, count, written, most);
 }
 
+static void add_kernels(result *to, const problem *p, const profile *kernels, const ceilings *most)
+{
+    for (; to->kernel_count < kernels->count; ++to->kernel_count) {
+        const kernel_time *time = &kernels->kernels[to->kernel_count];
+        const work done = work_of_kernel(p, time->name, time->arrays);
+        to->kernels[to->kernel_count] = (kernel_result){ *time, done, bound_of(done, most) };
+    }
+}
+
 /* The problem's times and what they are held against: of a CPU's memory, the ceilings just before and after.
  */
 static result run_here(site *here, const problem *p, int runs, const outcome *expected, const gauge *loops,
@@ -285,12 +300,14 @@ static result run_here(site *here, const problem *p, int runs, const outcome *ex
     const bool again = is_cpu(&here->where.device) && bound_by_memory(bound_of(one.done, &most));
     if (again)
         measure_memory_of(p, loops, host, &now);
-    one.time = measure(&here->where, p, host, runs, expected, &one.found);
+    profile kernels;
+    one.time = measure(&here->where, p, host, runs, expected, &one.found, &kernels);
     if (again)
         measure_memory_of(p, loops, host, &now);
     most.read = now.read > 0 ? now.read : most.read;
     most.write = now.write > 0 ? now.write : most.write;
     one.least = bound_of(one.done, &most);
+    add_kernels(&one, p, &kernels, &most);
     return one;
 }
 
@@ -344,6 +361,8 @@ static void run_starts(const char *program, const options *given, const sites *o
 static void run_all(const char *program, const options *given)
 {
     report out = { 0 };
+    if (given->profile)
+        enable_profiling();
     sites on = { .count = 0 };
     arrays host = { .bytes = { 0 } };
     earlier *then = given->compare ? read_earlier(given->compare) : NULL;
