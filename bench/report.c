@@ -207,6 +207,8 @@ static void put_device(FILE *out, const rated *one)
     put_string(out, one->device.name);
     fputs(", \"platform\": ", out);
     put_string(out, one->device.platform);
+    fputs(", \"kind\": ", out);
+    put_string(out, is_cpu(&one->device) ? "cpu" : "gpu");
     put_field(out, "read_bytes_per_s", one->most.read);
     put_field(out, "write_bytes_per_s", one->most.write);
     put_field(out, "copy_bytes_per_s", one->most.copy);
