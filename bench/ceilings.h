@@ -13,6 +13,8 @@ typedef struct ceilings {
     double copy, triad;  /* likewise, of all that is read and written: two arrays, and three */
     double multiply_add; /* f32 operations a second, a multiply-add being two */
     double launch;       /* seconds: an empty kernel, or parallel region, and its wait */
+    double to_device,
+        from_device; /* bytes a second from and to pinned host memory; 0 where it is the host's */
 } ceilings;
 
 /* How the loops are best run on this CPU. */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "support.h"
 #include "timing.h"
@@ -249,6 +250,34 @@ static double launch_time(const bench *b)
     return least_time(b, kernel, 1, LAUNCHES);
 }
 
+/* Measure copies of an array between the device and pinned host memory, which pageable memory does not reach
+ * on every driver. */
+static void measure_transfers(const bench *b, ceilings *found)
+{
+    const size_t bytes = b->count * sizeof(float);
+    cl_mem pinned;
+    void *memory;
+    CL_NEW(pinned,
+           clCreateBuffer(b->where->cl, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes, NULL, &code));
+    CL_NEW(memory, clEnqueueMapBuffer(b->where->queue, pinned, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, bytes,
+                                      0, NULL, NULL, &code));
+    memset(memory, 0, bytes);
+    stopwatch to = new_stopwatch(RUNS, INFINITY), from = to;
+    for (int run = 0; run < RUNS; ++run) {
+        start_run(&to);
+        CL(clEnqueueWriteBuffer(b->where->queue, b->y, CL_TRUE, 0, bytes, memory, 0, NULL, NULL));
+        end_run(&to);
+        start_run(&from);
+        CL(clEnqueueReadBuffer(b->where->queue, b->y, CL_TRUE, 0, bytes, memory, 0, NULL, NULL));
+        end_run(&from);
+    }
+    raise(&found->to_device, (double)bytes / summary(&to).minimum);
+    raise(&found->from_device, (double)bytes / summary(&from).minimum);
+    CL(clEnqueueUnmapMemObject(b->where->queue, pinned, memory, 0, NULL, NULL));
+    CL(clFinish(b->where->queue));
+    CL(clReleaseMemObject(pinned));
+}
+
 /* False where the device cannot have groups of so many lanes. */
 static bool build(bench *b)
 {
@@ -290,6 +319,8 @@ ceilings ceilings_of_kernels(const target *where, size_t bytes)
         b.now = shapes[k];
         measure_shape(&b, &found);
     }
+    if (!is_cpu(&where->device))
+        measure_transfers(&b, &found);
     const cl_mem all[] = { b.x, b.y, b.z };
     for (size_t k = 0; k < sizeof all / sizeof *all; ++k)
         CL(clReleaseMemObject(all[k]));

@@ -90,7 +90,7 @@ static const entry *find(const earlier *then, const result *now)
 void print_comparison(const report *all, const earlier *then)
 {
     size_t met = 0;
-    printf("\nbeside %s:\n%-28s %-11s %-6s %12s %12s %9s\n", then->path, "line", "device", "memory",
+    printf("\nbeside %s:\n%-40s %-11s %-6s %12s %12s %9s\n", then->path, "line", "device", "memory",
            "then ms", "now ms", "then/now");
     for (size_t k = 0; k < all->result_count; ++k) {
         const result *now = &all->results[k];
@@ -98,7 +98,7 @@ void print_comparison(const report *all, const earlier *then)
         if (!e)
             continue;
         ++met;
-        printf("%-28s %-11s %-6s %12.4f %12.4f %9.2f\n", now->name, now->device, now->memory,
+        printf("%-40s %-11s %-6s %12.4f %12.4f %9.2f\n", now->name, now->device, now->memory,
                1e3 * e->seconds, 1e3 * now->time.minimum, e->seconds / now->time.minimum);
     }
     printf("%zu lines are in both, %zu only then, %zu only now\n", met, then->count - met,

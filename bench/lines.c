@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lines.h"
 
-#include <stdio.h>
+#include <string.h>
 
 #include "support.h"
 
@@ -17,64 +17,76 @@ enum {
 
 /* clang-format off */
 const line lines[] = {
-    { "firing_rate",                   ONE(RATECL_FIRING_RATE),      0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "firing_rate_dist",              ONE(RATECL_FIRING_RATE_DIST), 0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "state_prediction",              ONE(RATECL_STATE_PREDICTION), 0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "entropy",                       ONE(RATECL_ENTROPY),          0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "population_kl",                 ONE(RATECL_POPULATION_KL),    0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "rates",                         RATES,                        0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "five",                          FIVE,                         0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "firing_rate",                              ONE(RATECL_FIRING_RATE),      0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "firing_rate_dist",                         ONE(RATECL_FIRING_RATE_DIST), 0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "state_prediction",                         ONE(RATECL_STATE_PREDICTION), 0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "entropy",                                  ONE(RATECL_ENTROPY),          0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "population_kl",                            ONE(RATECL_POPULATION_KL),    0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "rates",                                    RATES,                        0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "five",                                     FIVE,                         0,           RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
 
-    { "firing_rate + gradient",        ONE(RATECL_FIRING_RATE),      TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "firing_rate_dist + gradient",   ONE(RATECL_FIRING_RATE_DIST), TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "state_prediction + gradient",   ONE(RATECL_STATE_PREDICTION), TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "entropy + gradient",            ONE(RATECL_ENTROPY),          TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "population_kl + gradient",      ONE(RATECL_POPULATION_KL),    TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "rates + gradient",              RATES,                        TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
-    { "five + gradient",               FIVE,                         TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "firing_rate + gradient",                   ONE(RATECL_FIRING_RATE),      TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "firing_rate_dist + gradient",              ONE(RATECL_FIRING_RATE_DIST), TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "state_prediction + gradient",              ONE(RATECL_STATE_PREDICTION), TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "entropy + gradient",                       ONE(RATECL_ENTROPY),          TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "population_kl + gradient",                 ONE(RATECL_POPULATION_KL),    TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "rates + gradient",                         RATES,                        TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
+    { "five + gradient",                          FIVE,                         TO_S,        RATECL_F32, BATCH_FIRST,  SWEEP,   0 },
 
-    { "hebbian",                       HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
-    { "hebbian + gradient to S",       HEBBIAN,                      TO_S,        RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
-    { "hebbian + gradient to W",       HEBBIAN,                      TO_W,        RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
-    { "hebbian + both gradients",      HEBBIAN,                      TO_S | TO_W, RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
-    { "six",                           SIX,                          0,           RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
-    { "six + both gradients",          SIX,                          TO_S | TO_W, RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
+    { "hebbian",                                  HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
+    { "hebbian + gradient to S",                  HEBBIAN,                      TO_S,        RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
+    { "hebbian + gradient to W",                  HEBBIAN,                      TO_W,        RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
+    { "hebbian + both gradients",                 HEBBIAN,                      TO_S | TO_W, RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
+    { "hebbian, B = 32",                          HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_LARGE, 0 },
+    { "hebbian + both gradients, B = 32",         HEBBIAN,                      TO_S | TO_W, RATECL_F32, BATCH_FIRST,  PRODUCT_LARGE, 0 },
+    { "six",                                      SIX,                          0,           RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
+    { "six + both gradients",                     SIX,                          TO_S | TO_W, RATECL_F32, BATCH_FIRST,  PRODUCT, 0 },
 
-    { "rates f16",                     RATES,                        0,           RATECL_F16, BATCH_FIRST,  SWEEP,   0 },
-    { "five f16",                      FIVE,                         0,           RATECL_F16, BATCH_FIRST,  SWEEP,   0 },
-    { "rates u8",                      RATES,                        0,           RATECL_U8,  BATCH_FIRST,  SWEEP,   0 },
-    { "five u8",                       FIVE,                         0,           RATECL_U8,  BATCH_FIRST,  SWEEP,   0 },
-    { "rates time-first",              RATES,                        0,           RATECL_F32, TIME_FIRST,   SWEEP,   0 },
-    { "five time-first",               FIVE,                         0,           RATECL_F32, TIME_FIRST,   SWEEP,   0 },
-    { "rates neuron-first",            RATES,                        0,           RATECL_F32, NEURON_FIRST, SWEEP,   0 },
-    { "five neuron-first",             FIVE,                         0,           RATECL_F32, NEURON_FIRST, SWEEP,   0 },
+    { "rates f16",                                RATES,                        0,           RATECL_F16, BATCH_FIRST,  SWEEP,   0 },
+    { "five f16",                                 FIVE,                         0,           RATECL_F16, BATCH_FIRST,  SWEEP,   0 },
+    { "rates u8",                                 RATES,                        0,           RATECL_U8,  BATCH_FIRST,  SWEEP,   0 },
+    { "five u8",                                  FIVE,                         0,           RATECL_U8,  BATCH_FIRST,  SWEEP,   0 },
+    { "rates f16, same bytes",                    RATES,                        0,           RATECL_F16, BATCH_FIRST,  SAME_BYTES, 0 },
+    { "five f16, same bytes",                     FIVE,                         0,           RATECL_F16, BATCH_FIRST,  SAME_BYTES, 0 },
+    { "rates u8, same bytes",                     RATES,                        0,           RATECL_U8,  BATCH_FIRST,  SAME_BYTES, 0 },
+    { "five u8, same bytes",                      FIVE,                         0,           RATECL_U8,  BATCH_FIRST,  SAME_BYTES, 0 },
+    { "rates time-first",                         RATES,                        0,           RATECL_F32, TIME_FIRST,   SWEEP,   0 },
+    { "five time-first",                          FIVE,                         0,           RATECL_F32, TIME_FIRST,   SWEEP,   0 },
+    { "rates neuron-first",                       RATES,                        0,           RATECL_F32, NEURON_FIRST, SWEEP,   0 },
+    { "five neuron-first",                        FIVE,                         0,           RATECL_F32, NEURON_FIRST, SWEEP,   0 },
 
-    { "tiny six",                      SIX,                          0,           RATECL_F32, BATCH_FIRST,  TINY,    0 },
-    { "tiny six + both gradients",     SIX,                          TO_S | TO_W, RATECL_F32, BATCH_FIRST,  TINY,    0 },
+    { "five, from host memory",                   FIVE,                         0,           RATECL_F32, BATCH_FIRST,  FROM_HOST, 0 },
+    { "five + gradient, from and to host memory", FIVE,                         TO_S,        RATECL_F32, BATCH_FIRST,  FROM_HOST, 0 },
 
-    { "five, N = 1",                   FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  1 },
-    { "five, N = 10",                  FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  10 },
-    { "five, N = 100",                 FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  100 },
-    { "five, N = 1000",                FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  1000 },
-    { "five, N = 10000",               FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  10000 },
-    { "five, N = 100000",              FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  100000 },
-    { "five, N = 1000000",             FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  1000000 },
-    { "five, T = 2",                   FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  2 },
-    { "five, T = 10",                  FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  10 },
-    { "five, T = 100",                 FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  100 },
-    { "five, T = 1000",                FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  1000 },
-    { "five, T = 10000",               FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  10000 },
-    { "five, T = 100000",              FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  100000 },
-    { "five, B = 1",                   FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  1 },
-    { "five, B = 10",                  FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  10 },
-    { "five, B = 100",                 FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  100 },
-    { "five, B = 1000",                FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  1000 },
-    { "five, B = 10000",               FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  10000 },
-    { "hebbian, N = 32",               HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 32 },
-    { "hebbian, N = 100",              HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 100 },
-    { "hebbian, N = 300",              HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 300 },
-    { "hebbian, N = 1000",             HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 1000 },
-    { "hebbian, N = 3000",             HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 3000 },
+    { "tiny six",                                 SIX,                          0,           RATECL_F32, BATCH_FIRST,  TINY,    0 },
+    { "tiny six + both gradients",                SIX,                          TO_S | TO_W, RATECL_F32, BATCH_FIRST,  TINY,    0 },
+
+    { "five, N = 1",                              FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  1 },
+    { "five, N = 8",                              FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  8 },
+    { "five, N = 10",                             FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  10 },
+    { "five, N = 32",                             FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  32 },
+    { "five, N = 100",                            FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  100 },
+    { "five, N = 128",                            FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  128 },
+    { "five, N = 1000",                           FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  1000 },
+    { "five, N = 10000",                          FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  10000 },
+    { "five, N = 100000",                         FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  100000 },
+    { "five, N = 1000000",                        FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_N,  1000000 },
+    { "five, T = 2",                              FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  2 },
+    { "five, T = 10",                             FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  10 },
+    { "five, T = 100",                            FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  100 },
+    { "five, T = 1000",                           FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  1000 },
+    { "five, T = 10000",                          FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  10000 },
+    { "five, T = 100000",                         FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_T,  100000 },
+    { "five, B = 1",                              FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  1 },
+    { "five, B = 10",                             FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  10 },
+    { "five, B = 100",                            FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  100 },
+    { "five, B = 1000",                           FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  1000 },
+    { "five, B = 10000",                          FIVE,                         0,           RATECL_F32, BATCH_FIRST,  OVER_B,  10000 },
+    { "hebbian, N = 32",                          HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 32 },
+    { "hebbian, N = 100",                         HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 100 },
+    { "hebbian, N = 300",                         HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 300 },
+    { "hebbian, N = 1000",                        HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 1000 },
+    { "hebbian, N = 3000",                        HEBBIAN,                      0,           RATECL_F32, BATCH_FIRST,  PRODUCT_OVER_N, 3000 },
 };
 /* clang-format on */
 const size_t line_count = sizeof lines / sizeof lines[0];
@@ -99,11 +111,14 @@ static void choose_shape(const line *of, const scale *sizes, int64_t shape[3])
 {
     enum { STEPS = 1000, NEURONS = 32 };
     const int64_t states = sizes->sweep[0] * sizes->sweep[1] * sizes->sweep[2], n = of->size;
-    const int64_t *given = of->shapes == PRODUCT ? sizes->product
-                           : of->shapes == TINY  ? sizes->tiny
-                                                 : sizes->sweep;
+    const int64_t *given = of->shapes == PRODUCT         ? sizes->product
+                           : of->shapes == PRODUCT_LARGE ? sizes->product_large
+                           : of->shapes == TINY          ? sizes->tiny
+                                                         : sizes->sweep;
     int64_t B = given[0], T = given[1], N = given[2];
-    if (of->shapes == OVER_N) {
+    if (of->shapes == SAME_BYTES) {
+        B *= (int64_t)(sizeof(float) / element_bytes(of->element));
+    } else if (of->shapes == OVER_N) {
         N = n;
         T = least(STEPS, states / N);
         B = T ? states / (T * N) : 0;
@@ -178,14 +193,33 @@ work work_of(const problem *p)
                to_weights = of->gradients & TO_W;
     const bool again = to_states && (of->criteria & ~(unsigned)RATES);
     const double rows = (double)(p->shape[0] * p->shape[1]), N = (double)p->shape[2];
-    const double half = rows * N * (N + 1);
+    const double half = rows * N * (N + 1), W = hebbian ? N * N * sizeof(float) : 0;
+    const double inputs = (double)state_bytes(p) * (1 + has(of, RATECL_POPULATION_KL)) + W;
+    const double outputs = (double)(gradient_bytes(p, TO_S) + gradient_bytes(p, TO_W));
     return (work){
-        .read = (double)state_bytes(p) * (1 + again + has(of, RATECL_POPULATION_KL)) +
-                (hebbian ? N * N * sizeof(float) : 0),
-        .written = (double)(gradient_bytes(p, TO_S) + gradient_bytes(p, TO_W)),
+        .read = inputs + (double)state_bytes(p) * again,
+        .written = outputs,
         .operations = hebbian ? (to_states ? 2 * rows * N * N : half) + (to_weights ? half : 0) : 0,
         .launches = 2 + hebbian + to_states + to_weights,
+        .sent = inputs,
+        .received = outputs,
     };
+}
+
+work work_of_kernel(const problem *p, const char *name, unsigned given)
+{
+    const double rows = (double)(p->shape[0] * p->shape[1]), N = (double)p->shape[2];
+    const bool to_states = p->of->gradients & TO_S, weights = strstr(name, "weights");
+    const double states = given >> p->used.states & 1 ? (double)state_bytes(p) : 0;
+    const double reference =
+        p->used.reference != NO_ARRAY && given >> p->used.reference & 1 ? (double)state_bytes(p) : 0;
+    if (strncmp(name, "sweep", strlen("sweep")) == 0)
+        return (work){ .read = states + reference };
+    if (strncmp(name, "gradient", strlen("gradient")) == 0 && !weights && given >> GRADIENT_STATES & 1)
+        return (work){ .read = states, .written = (double)gradient_bytes(p, TO_S) };
+    if (strncmp(name, "correlate", strlen("correlate")) == 0)
+        return (work){ .operations = to_states && !weights ? 2 * rows * N * N : rows * N * (N + 1) };
+    return (work){ .read = 0 };
 }
 
 static ratecl_layout layout_of(const problem *p)

@@ -14,6 +14,9 @@
  * by-product; the half (once more) for the gradient to W.
  *
  * Launches: a sweep and the end of its sums, a correlation with hebbian, one more for each gradient.
+ *
+ * Bytes sent and received, where the states lie in host memory and the device has its own: each input and
+ * each gradient once. The two directions add up, since a gradient needs all states first.
  */
 #ifndef RATECL_BENCH_LINES_H
 #define RATECL_BENCH_LINES_H
@@ -27,12 +30,25 @@ enum { TERMS_MAX = 6 };
 
 typedef enum order { BATCH_FIRST, TIME_FIRST, NEURON_FIRST } order;
 
-/* Which shape a line takes. The last four hold one number fixed, and the number of states about constant. */
-typedef enum family { SWEEP, PRODUCT, TINY, OVER_N, OVER_T, OVER_B, PRODUCT_OVER_N } family;
+/* Which shape a line takes. SAME_BYTES: the sweeps' with more batches, so that short elements fill as many
+ * bytes as f32 does. FROM_HOST: the sweeps', measured with host memory alone. The last four hold one number
+ * fixed, and the number of states about constant. */
+typedef enum family {
+    SWEEP,
+    SAME_BYTES,
+    FROM_HOST,
+    PRODUCT,
+    PRODUCT_LARGE,
+    TINY,
+    OVER_N,
+    OVER_T,
+    OVER_B,
+    PRODUCT_OVER_N
+} family;
 
 /* The sizes that a run was asked for. */
 typedef struct scale {
-    int64_t sweep[3], product[3], tiny[3]; /* B, T, N */
+    int64_t sweep[3], product[3], product_large[3], tiny[3]; /* B, T, N */
 } scale;
 
 typedef struct line {
@@ -59,11 +75,23 @@ typedef struct work {
     double read, written; /* bytes */
     double operations;
     double launches;
+    double sent, received; /* bytes between the host's memory and the device's */
 } work;
 
 /* False where the scale has too few states for the line. */
 bool new_problem(const line *of, const scale *sizes, problem *made);
 work work_of(const problem *p);
+
+/* The part of the work that the launches of a kernel do, by the pass that its name begins with and a bit
+ * 1 << array for each array that it was given:
+ *
+ *     sweep       reads the states and the reference, as given
+ *     gradient    reads the states and writes the gradient to them
+ *     correlate   multiplies: S (W + W^T) where the line has a gradient to the states, else the half i <= j;
+ * the half where its name also contains "weights"
+ *
+ * Other kernels, such as merges, do none that is counted. */
+work work_of_kernel(const problem *p, const char *name, unsigned given);
 size_t problem_states(const problem *p);
 
 /* Room for the problem's arrays. */

@@ -16,6 +16,12 @@
  *     read + write     bytes read / the read ceiling + bytes written / the write ceiling
  *     multiply-add     operations / the multiply-add ceiling
  *     launch           launches x the time of an empty kernel (or parallel region) and its wait
+ *     transfer         bytes sent / the rate to the device + bytes received / the rate from it, of pinned
+ * memory; only where states in host memory are evaluated on a device that has memory of its own
+ *
+ * With --profile the events of a profiling queue give the times of the kernels, each the least of all runs;
+ * the line itself takes longer then. A kernel that reads states, or multiplies, stands beside its own
+ * ceiling.
  *
  * The ceilings of memory are those of arrays as large as the sweeps' states. Lines whose arrays fit in a
  * cache may exceed them.
@@ -36,6 +42,7 @@ static const char usage[] =
     "  --quick         small problems, in seconds\n"
     "  --batch B, --time T, --neurons N   the sweeps' shape (32, 1000, 1024)\n"
     "  --runs R        at most so many runs of a line (20)\n"
+    "  --profile       print the time, the groups and the share of its ceiling of each OpenCL kernel\n"
     "  --json FILE     write the results to FILE\n"
     "  --compare FILE  print each line beside that of an earlier --json FILE\n"
     "  --list          print the lines' names\n";
@@ -50,7 +57,7 @@ typedef struct words {
 typedef struct options {
     scale sizes;
     int64_t runs;
-    bool quick, list;
+    bool quick, list, profile;
     words devices, only;
     const char *json, *compare, *start;
 } options;
@@ -88,6 +95,7 @@ static options read_options(int count, char **arguments)
         { "--only", NULL, NULL, 0, &given.only, NULL },
         { "--quick", &given.quick, NULL, 0, NULL, NULL },
         { "--list", &given.list, NULL, 0, NULL, NULL },
+        { "--profile", &given.profile, NULL, 0, NULL, NULL },
         { "--batch", NULL, &shape[0], 1 << 20, NULL, NULL },
         { "--time", NULL, &shape[1], 1 << 24, NULL, NULL },
         { "--neurons", NULL, &shape[2], 1 << 20, NULL, NULL },
@@ -114,8 +122,9 @@ static options read_options(int count, char **arguments)
         else
             *table[found].text = arguments[++k];
     }
-    given.sizes = given.quick ? (scale){ { 4, 200, 128 }, { 2, 100, 128 }, { 1, 100, 100 } }
-                              : (scale){ { 32, 1000, 1024 }, { 4, 1000, 1024 }, { 1, 100, 100 } };
+    given.sizes = given.quick
+                      ? (scale){ { 4, 200, 128 }, { 2, 100, 128 }, { 32, 100, 128 }, { 1, 100, 100 } }
+                      : (scale){ { 32, 1000, 1024 }, { 4, 1000, 1024 }, { 32, 1000, 1024 }, { 1, 100, 100 } };
     for (int axis = 0; axis < 3; ++axis)
         if (shape[axis])
             given.sizes.sweep[axis] = shape[axis];
@@ -236,11 +245,16 @@ static int count_terms(unsigned criteria)
     return count;
 }
 
-/* What grows with a shape does so wherever the states lie: it is measured in place where that can be. */
+/* Return whether a line of this family is measured here. Each is, once, on the CPU path and in the buffers of
+ * an OpenCL device. Host memory on an OpenCL device is for the lines that are named after it and for the tiny
+ * ones; on a CPU also for those of fixed shapes, where it costs no transfer. */
 static bool is_measured(const site *here, family shapes)
 {
-    const bool grows = shapes != SWEEP && shapes != PRODUCT && shapes != TINY;
-    return !grows || here->where.in_place || here->where.device.kind == RATECL_DEVICE_OPENMP;
+    if (here->where.device.kind == RATECL_DEVICE_OPENMP || here->where.in_place)
+        return shapes != FROM_HOST;
+    if (shapes == FROM_HOST || shapes == TINY)
+        return true;
+    return is_cpu(&here->where.device) && (shapes == SWEEP || shapes == PRODUCT);
 }
 
 static bool bound_by_memory(bound least)
@@ -263,6 +277,15 @@ static void measure_memory_of(const problem *p, const gauge *loops, arrays *host
     raise_to_now(loops, read, count, written, most);
 }
 
+static void add_kernels(result *to, const problem *p, const profile *kernels, const ceilings *most)
+{
+    for (; to->kernel_count < kernels->count; ++to->kernel_count) {
+        const kernel_time *time = &kernels->kernels[to->kernel_count];
+        const work done = work_of_kernel(p, time->name, time->arrays);
+        to->kernels[to->kernel_count] = (kernel_result){ *time, done, bound_of(done, most) };
+    }
+}
+
 /* The problem's times and what they are held against: of a CPU's memory, the ceilings just before and after.
  */
 static result run_here(site *here, const problem *p, int runs, const outcome *expected, const gauge *loops,
@@ -272,15 +295,19 @@ static result run_here(site *here, const problem *p, int runs, const outcome *ex
     one.value_count = count_terms(p->of->criteria);
     one.done = work_of(p);
     ceilings most = here->most, now = { .read = 0 };
+    if (here->where.in_place || is_cpu(&here->where.device))
+        one.done.sent = one.done.received = 0;
     const bool again = is_cpu(&here->where.device) && bound_by_memory(bound_of(one.done, &most));
     if (again)
         measure_memory_of(p, loops, host, &now);
-    one.time = measure(&here->where, p, host, runs, expected, &one.found);
+    profile kernels;
+    one.time = measure(&here->where, p, host, runs, expected, &one.found, &kernels);
     if (again)
         measure_memory_of(p, loops, host, &now);
     most.read = now.read > 0 ? now.read : most.read;
     most.write = now.write > 0 ? now.write : most.write;
     one.least = bound_of(one.done, &most);
+    add_kernels(&one, p, &kernels, &most);
     return one;
 }
 
@@ -334,6 +361,8 @@ static void run_starts(const char *program, const options *given, const sites *o
 static void run_all(const char *program, const options *given)
 {
     report out = { 0 };
+    if (given->profile)
+        enable_profiling();
     sites on = { .count = 0 };
     arrays host = { .bytes = { 0 } };
     earlier *then = given->compare ? read_earlier(given->compare) : NULL;

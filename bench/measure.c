@@ -60,10 +60,11 @@ static bool same(const outcome *found, const outcome *expected)
 }
 
 timing measure(target *where, const problem *p, arrays *host, int runs, const outcome *expected,
-               outcome *found)
+               outcome *found, profile *kernels)
 {
     enum { DROPPED_RUNS = 2 };
     static const double budget = 1;
+    begin_profile(where);
     ratecl_plan *plan = new_plan(where->context, p, RATECL_PRECISION_F32);
     load(where, host, &p->used);
     for (int run = 0; run < DROPPED_RUNS; ++run) {
@@ -74,10 +75,12 @@ timing measure(target *where, const problem *p, arrays *host, int runs, const ou
     stopwatch watch = new_stopwatch(runs, budget);
     while (wants_more(&watch)) {
         double values[TERMS_MAX];
+        begin_profiled_run();
         start_run(&watch);
         evaluate(where, plan, host, &p->used, values, TERMS_MAX);
         end_run(&watch);
     }
+    *kernels = end_profile();
     ratecl_plan_release(plan);
     return summary(&watch);
 }
@@ -88,6 +91,7 @@ bound bound_of(work done, const ceilings *of)
         { done.read / of->read + done.written / of->write, done.written > 0 ? "read + write" : "read" },
         { done.operations / of->multiply_add, "multiply-add" },
         { done.launches * of->launch, "launch" },
+        { of->to_device > 0 ? done.sent / of->to_device + done.received / of->from_device : 0, "transfer" },
     };
     bound binding = bounds[0];
     for (size_t k = 1; k < sizeof bounds / sizeof *bounds; ++k)

@@ -5,6 +5,7 @@
 
 #include "ceilings.h"
 #include "lines.h"
+#include "profile.h"
 #include "timing.h"
 
 /* What an evaluation gives, in numbers to compare: the values; of each gradient the norm, and the sum of its
@@ -17,9 +18,10 @@ typedef struct outcome {
 /* The outcome in f64 arithmetic on the OpenMP path. */
 outcome expected_outcome(const target *cpu, const problem *p, arrays *host);
 
-/* Times after runs whose outcome was found to be the expected one; `found` receives it. */
+/* Times after runs whose outcome was found to be the expected one; `found` receives it, and `kernels` the
+ * times of the kernels where profiling is enabled. */
 timing measure(target *where, const problem *p, arrays *host, int runs, const outcome *expected,
-               outcome *found);
+               outcome *found, profile *kernels);
 
 /* Seconds that the work takes at least, and the name of the ceiling that says so. */
 typedef struct bound {

@@ -4,15 +4,22 @@
     peers.py OURS.json OUT.json
 
 OURS.json is what ratecl-bench --json wrote: it gives the shapes, and the values and gradients that are checked
-before anything is timed. On the CPU and, where there is one, on a CUDA device; eager, and by torch.compile where
-this PyTorch has it. OpenBLAS chooses its kernels by the processor's name, not always the fastest: products are
-timed with each of several choices, and the fastest whose results are right counts.
+before anything is timed. PyTorch runs eager, and by torch.compile where it has that.
+
+Where ratecl was measured on a GPU and PyTorch finds a CUDA device, the formulas run on that device alone: in f32
+without TF32, timed by CUDA events around an evaluation, which leave out the time until the host knows the value.
+Compiling is limited to the lines of COMPILED_ON_CUDA and in time.
+
+Elsewhere they run on the CPU. OpenBLAS chooses its kernels by the processor's name, not always the fastest: products
+are timed with each of several choices, and the fastest whose results are right counts.
 
 nn4n's defaults that cost the same are set to ratecl's: deviations divide by N, time is the lagged axis, and C_b
 meets W as documented, once a trial (its own form, once a step, makes an array of (B, T, N, N)).
 """
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +41,10 @@ def firing_rate(S, **_):
 
 def firing_rate_dist(S, **_):
     return S.mean(dim=(0, 1)).std(unbiased=False)
+
+
+def rates(S, **_):
+    return firing_rate(S) + firing_rate_dist(S)
 
 
 def state_prediction(S, **_):
@@ -68,12 +79,22 @@ def hebbian_einsum(S, W, **_):
     return (C * W).sum(dim=(1, 2)).abs().mean()
 
 
-SWEEPS = [(name, (formula,), ()) for name, formula in (
-    ('firing_rate', firing_rate), ('firing_rate_dist', firing_rate_dist), ('state_prediction', state_prediction),
-    ('entropy', entropy), ('population_kl', population_kl), ('five', five))]
-SWEEPS += [(f'{name} + gradient', formulas, ('S',)) for name, formulas, _ in SWEEPS]
-PRODUCTS = [('hebbian', (hebbian_bmm, hebbian_einsum), ()),
-            ('hebbian + both gradients', (hebbian_bmm, hebbian_einsum), ('S', 'W'))]
+def six(S, R, W, **_):
+    return five(S, R) + hebbian_bmm(S, W)
+
+
+# A line's name, the formulas that compute it, the inputs that they read, and those that get gradients.
+SWEEPS = [(name, (formula,), 'SR', '') for name, formula in (
+    ('firing_rate', firing_rate), ('firing_rate_dist', firing_rate_dist), ('rates', rates),
+    ('state_prediction', state_prediction), ('entropy', entropy), ('population_kl', population_kl), ('five', five))]
+SWEEPS += [(f'{name} + gradient', formulas, 'SR', 'S') for name, formulas, _, _ in SWEEPS]
+PRODUCTS = [('hebbian', (hebbian_bmm, hebbian_einsum), 'SW', ''),
+            ('hebbian + both gradients', (hebbian_bmm, hebbian_einsum), 'SW', 'SW')]
+LARGE_PRODUCTS = [(f'{name}, B = 32', *rest) for name, *rest in PRODUCTS]
+TINY = [('tiny six', (six,), 'SRW', ''), ('tiny six + both gradients', (six,), 'SRW', 'SW')]
+
+COMPILED_ON_CUDA = 'rates', 'entropy', 'five', 'five + gradient'
+COMPILE_SECONDS = 60
 
 
 def random(count, seed, low, high):
@@ -91,23 +112,19 @@ def tensor(shape, seed, low, high, device):
 
 
 class Data:
-    """S, R and W of a shape, kept for the tasks that follow with the same one."""
+    """S, R and W of a shape, kept for the tasks that follow with the same ones."""
 
     def __init__(self, device):
-        self.device, self.shape, self.tensors = device, None, {}
+        self.device, self.key, self.tensors = device, None, {}
 
-    def of(self, shape, product):
-        if shape != self.shape:
-            self.shape = shape
-            self.tensors = {'S': tensor(shape, 1, 0, 1, self.device)}
-            self.tensors['R'] = None if product else tensor(shape, 2, 0, 2, self.device)
-            self.tensors['W'] = tensor((shape[2], shape[2]), 3, -0.5, 1, self.device) if product else None
+    def of(self, shape, inputs):
+        if self.key != (shape, inputs):
+            square = (shape[2], shape[2])
+            arguments = {'S': (shape, 1, 0, 1), 'R': (shape, 2, 0, 2), 'W': (square, 3, -0.5, 1)}
+            self.tensors = {}  # the old ones make room first
+            self.key = shape, inputs
+            self.tensors = {name: tensor(*arguments[name], self.device) if name in inputs else None for name in 'SRW'}
         return self.tensors
-
-
-def synchronise(device):
-    if device == 'cuda':
-        torch.cuda.synchronize()
 
 
 def run(formula, tensors, wanted):
@@ -126,30 +143,55 @@ def check(value, tensors, wanted, ours):
     return all(abs(f - e) <= 1e-3 * abs(e) + 1e-7 for f, e in zip(found, expected)), found, expected
 
 
+def time_on_cpu(formula, tensors, wanted):
+    start = time.perf_counter()
+    float(run(formula, tensors, wanted))
+    return time.perf_counter() - start
+
+
+def time_on_cuda(formula, tensors, wanted):
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    run(formula, tensors, wanted)
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) * 1e-3
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Raise TimeoutError in what takes longer, as compiling may."""
+    def stop(*_):
+        raise TimeoutError(f'took more than {seconds} s')
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def measure(formula, tensors, wanted, ours, device):
-    """The times of runs after two whose results were found right; at least three of them, for two seconds."""
+    """Return the times of runs after two whose results were found right; at least three of them, for two seconds."""
+    time_once = time_on_cuda if device == 'cuda' else time_on_cpu
     for _ in range(2):
         value = run(formula, tensors, wanted)
         right, found, expected = check(value, tensors, wanted, ours)
         if not right:
             raise ArithmeticError(f'{ours["name"]}: {found} where ratecl has {expected}')
-    synchronise(device)
     times = []
     while len(times) < 3 or (sum(times) < 2 and len(times) < 50):
-        start = time.perf_counter()
-        value = run(formula, tensors, wanted)
-        float(value)
-        synchronise(device)
-        times.append(time.perf_counter() - start)
+        times.append(time_once(formula, tensors, wanted))
     for name in wanted:
         tensors[name].requires_grad_(False)
         tensors[name].grad = None
     return sorted(times)
 
 
-def ways():
+def ways(task, device):
     yield 'PyTorch eager', lambda formula: formula
-    if hasattr(torch, 'compile'):
+    if hasattr(torch, 'compile') and (device != 'cuda' or task in COMPILED_ON_CUDA):
         yield 'PyTorch compile', torch.compile
 
 
@@ -162,14 +204,15 @@ def result(task, way, device, ours, times, how):
 
 def measure_all(tasks, ours, device, how):
     found, data = [], Data(device)
-    for task, formulas, wanted in tasks:
+    for task, formulas, inputs, wanted in tasks:
         if task not in ours:
             continue
-        tensors = data.of(ours[task]['shape'], tasks is PRODUCTS)
-        for way, compile_ in ways():
+        tensors = data.of(ours[task]['shape'], inputs)
+        for way, compile_ in ways(task, device):
             for formula in formulas:
                 try:
-                    times = measure(compile_(formula), tensors, wanted, ours[task], device)
+                    with time_limit(COMPILE_SECONDS) if device == 'cuda' else contextlib.nullcontext():
+                        times = measure(compile_(formula), tensors, wanted, ours[task], device)
                 except Exception as error:  # whatever a compiler of kernels may raise: the line is left out, aloud
                     print(f'peers: {task}, {way} on {device}{how}: {error}', file=sys.stderr)
                     continue
@@ -214,18 +257,21 @@ def measure_products(path):
 def main(path, out, *products):
     torch.set_num_threads(THREADS)
     with open(path, encoding='utf-8') as file:
-        ours = {one['name']: one for one in json.load(file)['results']}
+        all_of_ours = json.load(file)
+    ours = {one['name']: one for one in all_of_ours['results']}
+    on_gpu = any(one['kind'] == 'gpu' for one in all_of_ours['devices'])
+    if not products and not hasattr(torch, 'compile'):
+        print(f'peers: PyTorch {torch.__version__} has no torch.compile')
     if products:
         found = measure_all(PRODUCTS, ours, 'cpu', products[1])
+    elif on_gpu and torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        found = measure_all(SWEEPS + PRODUCTS + LARGE_PRODUCTS + TINY, ours, 'cuda', '')
     else:
-        if not hasattr(torch, 'compile'):
-            print(f'peers: PyTorch {torch.__version__} has no torch.compile')
-        found = measure_all(SWEEPS, ours, 'cpu', '')
+        if on_gpu:
+            print('peers: PyTorch finds no CUDA device: it is measured on the CPU')
+        found = measure_all(SWEEPS + TINY, ours, 'cpu', '')
         found += measure_products(path)
-        if torch.cuda.is_available():
-            found += measure_all(SWEEPS, ours, 'cuda', '') + measure_all(PRODUCTS, ours, 'cuda', '')
-        else:
-            print('peers: PyTorch finds no CUDA device')
     with open(out, 'w', encoding='utf-8') as file:
         json.dump({'pytorch': torch.__version__, 'threads': THREADS, 'results': fastest(found)}, file)
 

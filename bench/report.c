@@ -57,15 +57,17 @@ typedef struct quantity {
     const char *unit;
 } quantity;
 
-static quantity quantity_of(const result *one)
+static quantity quantity_of(work done, bound least)
 {
-    if (!one->least.name)
+    if (!least.name)
         return (quantity){ NAN, "" };
-    if (strcmp(one->least.name, "multiply-add") == 0)
-        return (quantity){ one->done.operations, "FLOP/s" };
-    if (strcmp(one->least.name, "launch") == 0)
-        return (quantity){ one->done.launches, "launches/s" };
-    return (quantity){ one->done.read + one->done.written, "B/s" };
+    if (strcmp(least.name, "multiply-add") == 0)
+        return (quantity){ done.operations, "FLOP/s" };
+    if (strcmp(least.name, "launch") == 0)
+        return (quantity){ done.launches, "launches/s" };
+    if (strcmp(least.name, "transfer") == 0)
+        return (quantity){ done.sent + done.received, "B/s" };
+    return (quantity){ done.read + done.written, "B/s" };
 }
 
 /* ---- The table ---- */
@@ -80,7 +82,8 @@ static text scaled(double number, const char *unit)
     static const struct {
         double factor;
         const char *prefix;
-    } prefixes[] = { { 1e9, "G" }, { 1e6, "M" }, { 1e3, "k" }, { 1, "" }, { 1e-3, "m" }, { 1e-6, "u" } };
+    } prefixes[] = { { 1e12, "T" }, { 1e9, "G" },  { 1e6, "M" }, { 1e3, "k" },
+                     { 1, "" },     { 1e-3, "m" }, { 1e-6, "u" } };
     size_t k = 0;
     while (k + 1 < sizeof prefixes / sizeof *prefixes && number < prefixes[k].factor)
         ++k;
@@ -122,29 +125,56 @@ void print_device(const rated *one)
     printf("            reads %s, writes %s, copies %s, triad %s, multiply-adds %s, launch %s\n",
            scaled(most->read, "B/s").s, scaled(most->write, "B/s").s, scaled(most->copy, "B/s").s,
            scaled(most->triad, "B/s").s, scaled(most->multiply_add, "FLOP/s").s, scaled(most->launch, "s").s);
+    if (most->to_device > 0)
+        printf("            sends %s, receives %s of pinned host memory\n", scaled(most->to_device, "B/s").s,
+               scaled(most->from_device, "B/s").s);
 }
 
 void print_heading(void)
 {
-    printf("\n%-28s %-11s %-6s %-19s %-4s %9s %9s %7s %11s  %s\n", "line", "device", "memory", "(B, T, N)",
+    printf("\n%-40s %-11s %-6s %-19s %-4s %9s %9s %7s %11s  %s\n", "line", "device", "memory", "(B, T, N)",
            "", "minimum", "median", "spread", "rate", "of the ceiling");
+}
+
+static void print_kernels(const result *one)
+{
+    double seconds = 0;
+    for (size_t k = 0; k < one->kernel_count; ++k) {
+        const kernel_result *kernel = &one->kernels[k];
+        const double time = kernel->time.seconds, least = kernel->least.seconds;
+        char launches[24] = "";
+        if (kernel->time.launches > 1)
+            snprintf(launches, sizeof launches, ", %d launches", kernel->time.launches);
+        printf("    %-24s %8zu x %-5zu %10s", kernel->time.name, kernel->time.groups, kernel->time.items,
+               scaled(time, "s").s);
+        if (least > 0) {
+            const quantity counted = quantity_of(kernel->done, kernel->least);
+            printf("  %12s  %3.0f %% of %s", scaled(counted.amount / time, counted.unit).s,
+                   100 * least / time, kernel->least.name);
+        }
+        printf("%s\n", launches);
+        seconds += time;
+    }
+    if (one->kernel_count)
+        printf("    %-24s %16s %10s\n", "together", "", scaled(seconds, "s").s);
 }
 
 void print_result(const result *one)
 {
     char shape[64], percent[16] = "", spread[16];
-    const quantity counted = quantity_of(one);
+    const quantity counted = quantity_of(one->done, one->least);
     const double fraction = fraction_of(one);
     snprintf(shape, sizeof shape, "(%lld, %lld, %lld)", (long long)one->shape[0], (long long)one->shape[1],
              (long long)one->shape[2]);
     snprintf(spread, sizeof spread, "%.0f %%", 100 * one->time.spread / one->time.median);
     if (one->least.name)
         snprintf(percent, sizeof percent, "%.0f %%", 100 * fraction);
-    printf("%-28s %-11s %-6s %-19s %-4s %9s %9s %7s %11s %5s %s\n", one->name, one->device, one->memory,
+    printf("%-40s %-11s %-6s %-19s %-4s %9s %9s %7s %11s %5s %s\n", one->name, one->device, one->memory,
            shape, element_name(one->element), scaled(one->time.minimum, "s").s,
            scaled(one->time.median, "s").s, spread,
            one->least.name ? scaled(counted.amount / one->time.minimum, counted.unit).s : "", percent,
            one->least.name ? bar(fraction).s : "");
+    print_kernels(one);
     fflush(stdout);
 }
 
@@ -177,18 +207,38 @@ static void put_device(FILE *out, const rated *one)
     put_string(out, one->device.name);
     fputs(", \"platform\": ", out);
     put_string(out, one->device.platform);
+    fputs(", \"kind\": ", out);
+    put_string(out, is_cpu(&one->device) ? "cpu" : "gpu");
     put_field(out, "read_bytes_per_s", one->most.read);
     put_field(out, "write_bytes_per_s", one->most.write);
     put_field(out, "copy_bytes_per_s", one->most.copy);
     put_field(out, "triad_bytes_per_s", one->most.triad);
     put_field(out, "multiply_add_flop_per_s", one->most.multiply_add);
     put_field(out, "launch_s", one->most.launch);
+    put_field(out, "to_device_bytes_per_s", one->most.to_device > 0 ? one->most.to_device : NAN);
+    put_field(out, "from_device_bytes_per_s", one->most.to_device > 0 ? one->most.from_device : NAN);
     fputc('}', out);
+}
+
+static void put_kernels(FILE *out, const result *one)
+{
+    for (size_t k = 0; k < one->kernel_count; ++k) {
+        const kernel_result *kernel = &one->kernels[k];
+        const bool bounded = kernel->least.seconds > 0;
+        fputs(k ? ", {\"kernel\": " : ", \"kernels\": [{\"kernel\": ", out);
+        put_string(out, kernel->time.name);
+        put_field(out, "groups", (double)kernel->time.groups);
+        put_field(out, "work_items", (double)kernel->time.items);
+        put_field(out, "launches", kernel->time.launches);
+        put_field(out, "seconds", kernel->time.seconds);
+        put_field(out, "share", bounded ? kernel->least.seconds / kernel->time.seconds : NAN);
+        fputs(k + 1 == one->kernel_count ? "}]" : "}", out);
+    }
 }
 
 static void put_result(FILE *out, const result *one)
 {
-    const quantity counted = quantity_of(one);
+    const quantity counted = quantity_of(one->done, one->least);
     fputs("{\"name\": ", out);
     put_string(out, one->name);
     fprintf(out,
@@ -214,7 +264,9 @@ static void put_result(FILE *out, const result *one)
     fputs(", \"values\": [", out);
     for (int k = 0; k < one->value_count; ++k)
         fprintf(out, "%s%.12g", k ? ", " : "", one->found.values[k]);
-    fprintf(out, "], \"gradient_norms\": [%.9g, %.9g]}", one->found.norms[0], one->found.norms[1]);
+    fprintf(out, "], \"gradient_norms\": [%.9g, %.9g]", one->found.norms[0], one->found.norms[1]);
+    put_kernels(out, one);
+    fputc('}', out);
 }
 
 void write_json(const report *all, const char *path)

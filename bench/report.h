@@ -7,6 +7,13 @@
 
 #include "measure.h"
 
+/* A kernel beside the ceiling that binds it. */
+typedef struct kernel_result {
+    kernel_time time;
+    work done;
+    bound least; /* of 0 seconds where nothing is counted */
+} kernel_result;
+
 typedef struct result {
     const char *name;
     char device[32];
@@ -18,6 +25,8 @@ typedef struct result {
     bound least; /* name NULL: nothing bounds it */
     outcome found;
     int value_count;
+    kernel_result kernels[KERNELS_MAX];
+    size_t kernel_count;
 } result;
 
 /* A device beside its ceilings. */

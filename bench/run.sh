@@ -3,10 +3,16 @@
 # Measure ratecl beside the ceilings of this machine and beside its peers, in one run: one JSON file and one
 # picture. Build what is needed in build/ first.
 #
-#     bench/run.sh [RESULTS.json [PICTURE.svg [OPTIONS OF ratecl-bench...]]]
+#     bench/run.sh [RESULTS [PICTURE.svg [OPTIONS OF ratecl-bench...]]]
+#
+# RESULTS is a JSON file or a folder, by default bench/results, where the file is named after the OpenCL device;
+# PICTURE.svg lies beside that file by default, as it does where an argument is ''. On a machine with an NVIDIA GPU
+# the peers are measured on that GPU:
+#
+#     bench/run.sh '' '' --device opencl --batch 64
 set -eu
 cd "$(dirname "$0")/.." || exit 1
-results=${1:-build/bench.json} picture=${2:-build/bench.svg}
+results=${1:-bench/results} picture=${2:-}
 [ $# -lt 1 ] || shift
 [ $# -lt 1 ] || shift
 
@@ -37,7 +43,8 @@ elif build/bench/clblast >"$parts/clblast.json"; then
     set -- "$@" "$parts/clblast.json"
 fi
 
-python3 bench/merge.py "$results" "$@"
+results=$(python3 bench/merge.py "$results" "$@")
+picture=${picture:-${results%.json}.svg}
 if [ $# -gt 1 ]; then
     python3 bench/picture.py "$results" "$picture"
     echo "results: $results, picture: $picture"

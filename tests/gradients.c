@@ -118,6 +118,31 @@ START_TEST(every_shape)
 }
 END_TEST
 
+/* Larger than a tile and a block in every direction, with neurons and with time side by side, and the
+ * gradient likewise or not. */
+START_TEST(wide_shapes)
+{
+    if (!suite_is_wide())
+        return;
+    bench *opened = bench_open(0);
+    for (size_t k = 0; k < SUITE_WIDE_SHAPES; k++)
+        for (size_t turn = 0; turn < 2; turn++) {
+            const int64_t *shape = suite_wide_shapes[k];
+            const array_spec states = { .shape = { shape[0], shape[1], shape[2] },
+                                        .kind = ARRAY_RATES,
+                                        .element = turn && k == 1 ? RATECL_U8 : RATECL_F32,
+                                        .order = turn ? ORDER_NEURON_FIRST : ORDER_C,
+                                        .precision = precisions[turn && k == 2],
+                                        .seed = 400 + 2 * k + turn };
+            const gradient_options how = { .element = RATECL_F32,
+                                           .order = turn == k % 2 ? ORDER_NEURON_FIRST : ORDER_C,
+                                           .accumulates = turn };
+            run(opened, &states, &how, k % 2 == 0 ? 6 : 0);
+        }
+    bench_close(opened, "wide shapes");
+}
+END_TEST
+
 /* Every layout of the states with some of the gradients'. */
 START_TEST(every_layout)
 {
@@ -404,7 +429,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { every_shape, every_layout,        every_kind,
+    const TTest *const tests[] = { every_shape, wide_shapes,         every_layout, every_kind,
                                    pieces,      central_differences, composites };
     return suite_run("gradients", tests, COUNT(tests));
 }

@@ -302,7 +302,7 @@ int main(void)
         return SUITE_SKIPPED;
     }
     if (suite_is_small()) {
-        printf("recordings: skipped: too large for RATECL_TEST_SIZE=small\n");
+        printf("recordings: skipped: too large for a small RATECL_TEST_SIZE\n");
         return SUITE_SKIPPED;
     }
     const TTest *const tests[] = { fly, fly_gradients, fly_without_floor, netpyne, suite2p, suite2p_entropy };

@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 sh examples/install.sh gcc libc6-dev binutils meson ninja-build pkg-config python3 check \
     ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd oclgrind mesa-opencl-icd || exit 1
+# For the static test of the kernels. libclc-19 would remove libclc-15, and rusticl with it.
+sh examples/install.sh --optional clang-19 libclc-15 intel-opencl-icd
 
 mkdir -p build-test
 export POCL_CACHE_DIR="$PWD/build-test/pocl"
@@ -19,7 +21,7 @@ results=$PWD/build-test/results
 # report NAME START LOG PASSED FAILED SKIPPED: one line, and the log where something failed.
 report() (
     echo "$4 $5 $6" >>"$results"
-    printf '%-32s %4d s   %2d passed, %d failed, %d skipped\n' "$1" $(($(date +%s) - $2)) "$4" "$5" "$6"
+    printf '%-48s %4d s   %2d passed, %d failed, %d skipped\n' "$1" $(($(date +%s) - $2)) "$4" "$5" "$6"
     [ "$5" -eq 0 ] || tail -n 60 "$3"
 )
 
@@ -66,9 +68,21 @@ oclgrind='RATECL_TEST_DEVICE=opencl:Oclgrind RATECL_TEST_SIZE=small'
 no_opencl=OCL_ICD_VENDORS=/nonexistent
 # A plan that asks for too much memory is to be told so.
 sanitised="ASAN_OPTIONS=allocator_may_return_null=1 LSAN_OPTIONS=suppressions=$PWD/tests/leaks.txt:print_suppressions=0"
-# The kernels in the shape that GPUs get.
-gpu_shape=sweep_lanes=64,sweep_vector=4,sweep_vectors=1,sweep_step=4,merge_lanes=64
-gpu_shape=$gpu_shape,tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,depth=16,panel=64
+# The kernels that GPUs get.
+gpu_set=RATECL_TUNING=set=gpu
+
+# Install Intel's OpenCL runtime for CPUs in build-test/intel, from PyPI; false where it cannot be had.
+install_intel() (
+    folder=$PWD/build-test/intel
+    [ -f "$folder/lib/libintelocl.so" ] || python3 -m pip install --quiet --disable-pip-version-check --retries 1 --no-deps \
+        --ignore-installed --prefix "$folder" intel-opencl-rt intel-cmplr-lib-rt tbb >"$folder.log" 2>&1
+    [ -f "$folder/lib/libintelocl.so" ] || exit 1
+    rm -f "$folder"/lib/libOpenCL.so* # a loader of its own
+    mkdir -p "$folder/vendors"
+    echo "$folder/lib/libintelocl.so" >"$folder/vendors/intel.icd"
+)
+intel="OCL_ICD_VENDORS=$PWD/build-test/intel/vendors LD_LIBRARY_PATH=$PWD/build-test/intel/lib"
+intel="$intel RATECL_TEST_DEVICE=opencl:Intel RATECL_TEST_SIZE=wide"
 
 # The software rasteriser and the simulator use one core and take longest. Oclgrind 21.10 abandons a kernel that
 # has LLVM's instruction `freeze` when it looks for uninitialised reads: hence nothing is optimised then. In a
@@ -98,18 +112,26 @@ slow_stages() {
 fast_stages() {
     stage 'every device' default meson test -t 4
     for size in 1 16; do
-        stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size RATECL_TEST_SIZE=small \
+        stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size RATECL_TEST_SIZE=wide \
             meson test -t 4 $on_device
     done
 
-    stage 'PoCL, lanes side by side' default $pocl RATECL_TEST_SIZE=small RATECL_TUNING=$gpu_shape meson test -t 4 $on_device sizes
+    stage "PoCL, the GPUs' kernel set" default $pocl RATECL_TEST_SIZE=wide $gpu_set meson test -t 4 $on_device sizes
+
+    if install_intel; then
+        stage "Intel's CPU runtime" default $intel meson test -t 4 values gradients single selftest
+        stage "Intel's CPU runtime, the GPUs' kernel set" default $intel $gpu_set \
+            meson test -t 4 values gradients single selftest
+    else
+        report "Intel's CPU runtime: could not be installed" "$(date +%s)" /dev/null 0 0 1
+    fi
 
     build no-opencl gcc -Dopencl=disabled
     stage 'without OpenCL' no-opencl meson test -t 4
 
     build address gcc -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
     stage 'sanitised, CPU path' address $no_opencl $sanitised CFLAGS=-fsanitize=address,undefined meson test -t 4
-    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=small meson test -t 4 $on_device sizes
+    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=wide meson test -t 4 $on_device sizes
 
     build thread gcc -Db_sanitize=thread -Dbuildtype=debugoptimized -Dopencl=disabled -Dopenmp=disabled
     stage 'data races, CPU path' thread meson test -t 4 threads

@@ -23,8 +23,18 @@ int suite_run(const char *name, const TTest *const *tests, size_t count)
 bool suite_is_small(void)
 {
     const char *size = getenv("RATECL_TEST_SIZE");
-    return size && strcmp(size, "small") == 0;
+    return size && (strcmp(size, "small") == 0 || strcmp(size, "wide") == 0);
 }
+
+bool suite_is_wide(void)
+{
+    const char *size = getenv("RATECL_TEST_SIZE");
+    return !size || strcmp(size, "small") != 0;
+}
+
+const int64_t suite_wide_shapes[SUITE_WIDE_SHAPES][3] = {
+    { 2, 325, 300 }, { 1, 612, 466 }, { 3, 204, 520 }, { 1, 603, 261 }
+};
 
 size_t suite_devices(ratecl_device_info devices[SUITE_DEVICES_MAX])
 {

@@ -16,8 +16,17 @@ enum { SUITE_SKIPPED = 77 };
  * Returns the exit status. */
 int suite_run(const char *name, const TTest *const *tests, size_t count);
 
-/* 1 when RATECL_TEST_SIZE is "small": simulators run a thousand times slower than devices. */
+/* True if RATECL_TEST_SIZE is "small", for simulators, which run a thousand times slower than devices, or
+ * "wide". */
 bool suite_is_small(void);
+/* True unless RATECL_TEST_SIZE is "small": shapes that exceed a tile and a block of every kernel set are
+ * tested. */
+bool suite_is_wide(void);
+
+/* Such shapes: more than 256 neurons and 600 rows; numbers of neurons and of steps that 4 divides, and
+ * others. */
+enum { SUITE_WIDE_SHAPES = 4 };
+extern const int64_t suite_wide_shapes[SUITE_WIDE_SHAPES][3]; /* B, T, N */
 
 enum { SUITE_DEVICES_MAX = 32 };
 

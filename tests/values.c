@@ -117,6 +117,32 @@ START_TEST(every_shape)
 }
 END_TEST
 
+/* Larger than a tile and a block in every direction: f32 with neurons and with time side by side, and another
+ * element in another layout. */
+START_TEST(wide_shapes)
+{
+    static const array_order others[] = { ORDER_TIME_FIRST, ORDER_PADDED, ORDER_OFFSET, ORDER_FORTRAN };
+    static const ratecl_element elements[] = { RATECL_U8, RATECL_F16, RATECL_F32, RATECL_F64 };
+    if (!suite_is_wide())
+        return;
+    bench *opened = bench_open();
+    for (size_t k = 0; k < SUITE_WIDE_SHAPES; k++)
+        for (size_t turn = 0; turn < 3; turn++) {
+            const int64_t *shape = suite_wide_shapes[k];
+            const array_spec states = { .shape = { shape[0], shape[1], shape[2] },
+                                        .kind = ARRAY_RATES,
+                                        .element = turn < 2 ? RATECL_F32 : elements[k],
+                                        .order = turn == 0   ? ORDER_C
+                                                 : turn == 1 ? ORDER_NEURON_FIRST
+                                                             : others[k],
+                                        .precision = precisions[turn == 2 && k % 2],
+                                        .seed = 300 + 3 * k + turn };
+            run_states(opened, states, turn < 2 && k % 2 == 0 ? 6 : 0);
+        }
+    bench_close(opened, "wide shapes");
+}
+END_TEST
+
 START_TEST(every_layout)
 {
     bench *opened = bench_open();
@@ -274,7 +300,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { every_shape, every_layout, every_kind, mixed_inputs,
-                                   long_lags,   many_rows,    one_number };
+    const TTest *const tests[] = { every_shape,  wide_shapes, every_layout, every_kind,
+                                   mixed_inputs, long_lags,   many_rows,    one_number };
     return suite_run("values", tests, COUNT(tests));
 }

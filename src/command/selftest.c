@@ -40,18 +40,21 @@ static const char *const term_texts[] = {
 };
 enum { TERM_COUNT = sizeof term_texts / sizeof *term_texts, CRITERION_COUNT = RATECL_POPULATION_KL };
 
-/* In memory the axis that `order` names first varies slowest. */
+/* In memory the axis that `order` names first varies slowest. Where kernels are compiled, that takes most of
+ * the time: hence one arithmetic for each sample, and one whose values are evaluated without gradients, too.
+ */
 static const struct sample {
     ratecl_element element;
     int64_t B, T, N, B_reference, T_reference;
     int order[3];
+    bool f32, f64, alone;
     const char *name;
 } samples[] = {
-    { RATECL_F32, 3, 257, 33, 2, 101, { 0, 1, 2 }, "f32" },
-    { RATECL_F16, 2, 64, 127, 1, 64, { 1, 0, 2 }, "f16, time first" },
-    { RATECL_U8, 1, 1000, 64, 5, 31, { 0, 1, 2 }, "u8" },
-    { RATECL_F32, 7, 31, 66, 3, 33, { 2, 1, 0 }, "f32, neuron first" },
-    { RATECL_F64, 2, 129, 31, 1, 300, { 0, 1, 2 }, "f64" },
+    { RATECL_F32, 3, 257, 33, 2, 101, { 0, 1, 2 }, true, false, true, "f32" },
+    { RATECL_F16, 2, 64, 127, 1, 64, { 1, 0, 2 }, true, false, false, "f16, time first" },
+    { RATECL_U8, 1, 1000, 64, 5, 31, { 0, 1, 2 }, true, false, false, "u8" },
+    { RATECL_F32, 7, 31, 66, 3, 33, { 2, 1, 0 }, true, false, false, "f32, neuron first" },
+    { RATECL_F64, 2, 129, 31, 1, 300, { 0, 1, 2 }, false, true, false, "f64" },
 };
 enum { SAMPLE_COUNT = sizeof samples / sizeof *samples, NEURONS_MAX = 127 /* the largest N of them */ };
 
@@ -171,8 +174,15 @@ static bool make_weights(struct input *input, int64_t N)
 
 /* ---- Comparison ---- */
 
+static bool compiles(const struct selftest *test, int path)
+{
+    return test->devices[path].kind != RATECL_DEVICE_OPENMP;
+}
+
 static bool has_precision(const struct selftest *test, int path, const struct sample *sample, int precision)
 {
+    if (compiles(test, path) && (precision == RATECL_PRECISION_F64 ? !sample->f64 : !sample->f32))
+        return false;
     const bool wide = sample->element == RATECL_F64 || precision == RATECL_PRECISION_F64;
     return test->contexts[path] && (test->devices[path].fp64 || !wide);
 }
@@ -208,64 +218,49 @@ static void note(struct worst *worst, double error)
 
 /* ---- Values ---- */
 
-static void compare(struct selftest *test, int path, int precision, const ratecl_plan *plan,
-                    const double *values, const struct quantity *quantities)
+struct quantities {
+    struct quantity *of; /* the values of all terms, by their definitions */
+    double *values;      /* what an evaluation gives */
+    size_t count;
+};
+
+static void compare_values(struct selftest *test, int path, int precision, const ratecl_plan *plan,
+                           const struct quantities *quantities)
 {
     for (size_t term = 0; term < TERM_COUNT; term++) {
         struct worst *worst = &test->worst[VALUES][path][test->terms[term].criterion][precision];
         const size_t end = ratecl_plan_value_index(plan, term + 1);
         for (size_t k = ratecl_plan_value_index(plan, term); k < end; k++) {
-            const struct quantity *q = &quantities[k];
+            const struct quantity *q = &quantities->of[k];
             const double tolerance = precision == RATECL_PRECISION_F64 ? TOLERANCE_F64 : q->tolerance;
-            note(worst, fabs(values[k] - q->value) / (tolerance * q->scale));
+            note(worst, fabs(quantities->values[k] - q->value) / (tolerance * q->scale));
         }
     }
 }
 
-static ratecl_status evaluate(struct selftest *test, int path, int precision,
-                              const struct input inputs[INPUT_COUNT], const struct quantity *quantities,
-                              double *values, size_t value_count)
+static void release_quantities(struct quantities *made)
 {
-    const ratecl_plan_options wanted = describe(inputs, precision, test->terms);
-    const ratecl_inputs given = give(inputs);
-    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
-    outputs.values = values;
-    outputs.value_count = value_count;
-
-    ratecl_plan *plan = NULL;
-    ratecl_status status = ratecl_plan_create(test->contexts[path], &wanted, &plan);
-    if (status == RATECL_OK)
-        status = ratecl_evaluate(plan, &given, &outputs);
-    if (status == RATECL_OK)
-        compare(test, path, precision, plan, values, quantities);
-    ratecl_plan_release(plan);
-    return status;
+    free(made->of);
+    free(made->values);
 }
 
-/* On each path, in each precision that it has. */
-static ratecl_status check_values(struct selftest *test, const struct sample *sample,
-                                  const struct input inputs[INPUT_COUNT])
+static bool make_quantities(struct quantities *made, const struct selftest *test, const struct sample *sample,
+                            const struct input inputs[INPUT_COUNT])
 {
-    const size_t value_count = TERM_COUNT + (size_t)sample->N;
     const struct array states = { { sample->B, sample->T, sample->N }, inputs[STATES].elements };
     const struct array reference = { { sample->B_reference, sample->T_reference, sample->N },
                                      inputs[REFERENCE].elements };
     const struct array weights = { { 1, sample->N, sample->N }, inputs[WEIGHTS].elements };
-    double *values = calloc(value_count, sizeof *values);
     double *scratch = calloc(4 * (size_t)sample->N, sizeof *scratch);
-    struct quantity *quantities = calloc(value_count, sizeof *quantities);
-    ratecl_status status = values && scratch && quantities ? RATECL_OK : RATECL_ERROR_MEMORY;
+    made->count = TERM_COUNT + (size_t)sample->N;
+    made->of = calloc(made->count, sizeof *made->of);
+    made->values = calloc(made->count, sizeof *made->values);
+    const bool memory = scratch && made->of && made->values;
     size_t count = 0;
-    for (size_t k = 0; k < TERM_COUNT && status == RATECL_OK; k++)
-        count += define_term(&test->terms[k], &states, &reference, &weights, scratch, quantities + count);
-    for (int path = 0; path < PATH_COUNT; path++)
-        for (int p = RATECL_PRECISION_F32; p <= RATECL_PRECISION_F64 && status == RATECL_OK; p++)
-            if (has_precision(test, path, sample, p))
-                status = evaluate(test, path, p, inputs, quantities, values, value_count);
-    free(values);
+    for (size_t k = 0; k < TERM_COUNT && memory; k++)
+        count += define_term(&test->terms[k], &states, &reference, &weights, scratch, made->of + count);
     free(scratch);
-    free(quantities);
-    return status;
+    return memory;
 }
 
 /* ---- Gradients ---- */
@@ -282,7 +277,7 @@ static bool make_gradients(struct gradients *gradients, const struct input input
     for (int k = 0; k < INPUT_COUNT; k++) {
         const int64_t *shape = inputs[k].layout.shape;
         gradients->counts[k] = (size_t)(shape[0] * shape[1] * shape[2]);
-        gradients->elements[k] = malloc(gradients->counts[k] * sizeof(double));
+        gradients->elements[k] = calloc(gradients->counts[k], sizeof(double));
         memory = memory && gradients->elements[k];
     }
     return memory;
@@ -294,40 +289,106 @@ static void release_gradients(struct gradients *gradients)
         free(gradients->elements[k]);
 }
 
-/* The gradients of one term: the others have the weight 0, so that each term shares the programs of all. */
-static ratecl_status differentiate(const struct selftest *test, ratecl_context *context, int precision,
-                                   const struct input inputs[INPUT_COUNT], size_t term,
-                                   const struct gradients *gradients)
+/* ---- Evaluations ---- */
+
+/* Evaluate a plan of all terms, so that all plans of an input share their programs: with values of
+ * `quantities` or with `gradients` of the terms weighted by `weights`, or with both. */
+static ratecl_status evaluate(struct selftest *test, int path, int precision,
+                              const struct input inputs[INPUT_COUNT], const struct quantities *quantities,
+                              const struct gradients *gradients, const double *weights)
 {
     double cotangents[NEURONS_MAX];
     ratecl_term terms[TERM_COUNT];
     memcpy(terms, test->terms, sizeof terms);
-    for (size_t k = 0; k < TERM_COUNT; k++)
-        terms[k].weight = k == term ? 1 : 0;
-    for (size_t k = 0; k < NEURONS_MAX; k++)
-        cotangents[k] = 1 + (double)(k % 5);
-    for (int k = 0; k < INPUT_COUNT; k++) /* what is not written is no number */
-        memset(gradients->elements[k], 0xff, gradients->counts[k] * sizeof(double));
     ratecl_plan_options wanted = describe(inputs, precision, terms);
-    wanted.outputs = RATECL_OUTPUT_VALUES | RATECL_OUTPUT_GRADIENT_STATES | RATECL_OUTPUT_GRADIENT_REFERENCE |
-                     RATECL_OUTPUT_GRADIENT_WEIGHTS;
     ratecl_inputs given = give(inputs);
-    given.cotangents = cotangents;
-    given.cotangent_count = (size_t)inputs[STATES].layout.shape[2];
     ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
-    outputs.gradient_states = gradients->elements[STATES];
-    outputs.gradient_reference = gradients->elements[REFERENCE];
-    outputs.gradient_weights = gradients->elements[WEIGHTS];
-
+    if (quantities) {
+        outputs.values = quantities->values;
+        outputs.value_count = quantities->count;
+    }
+    if (gradients) {
+        for (size_t k = 0; k < TERM_COUNT; k++)
+            terms[k].weight = weights[k];
+        for (size_t k = 0; k < NEURONS_MAX; k++)
+            cotangents[k] = 1 + (double)(k % 5);
+        for (int k = 0; k < INPUT_COUNT; k++) /* what is not written is no number */
+            memset(gradients->elements[k], 0xff, gradients->counts[k] * sizeof(double));
+        wanted.outputs |=
+            RATECL_OUTPUT_GRADIENT_STATES | RATECL_OUTPUT_GRADIENT_REFERENCE | RATECL_OUTPUT_GRADIENT_WEIGHTS;
+        given.cotangents = cotangents;
+        given.cotangent_count = (size_t)inputs[STATES].layout.shape[2];
+        outputs.gradient_states = gradients->elements[STATES];
+        outputs.gradient_reference = gradients->elements[REFERENCE];
+        outputs.gradient_weights = gradients->elements[WEIGHTS];
+    }
     ratecl_plan *plan = NULL;
-    ratecl_status status = ratecl_plan_create(context, &wanted, &plan);
+    ratecl_status status = ratecl_plan_create(test->contexts[path], &wanted, &plan);
     if (status == RATECL_OK)
         status = ratecl_evaluate(plan, &given, &outputs);
+    if (status == RATECL_OK && quantities)
+        compare_values(test, path, precision, plan, quantities);
     ratecl_plan_release(plan);
     return status;
 }
 
-/* In the norm, relative to `expected`; where that is 0, as for an input that the term does not read, any
+/* The CPU path's gradients in f64, those of a criterion's terms added up. */
+struct expected {
+    double weights[TERM_COUNT]; /* with which no term's gradient is small beside another's */
+    struct gradients one, sums[CRITERION_COUNT + 1];
+};
+
+static void release_expected(struct expected *expected)
+{
+    release_gradients(&expected->one);
+    for (int k = 1; k <= CRITERION_COUNT; k++)
+        release_gradients(&expected->sums[k]);
+}
+
+static bool make_expected(struct expected *expected, const struct input inputs[INPUT_COUNT])
+{
+    bool memory = make_gradients(&expected->one, inputs);
+    for (int k = 1; k <= CRITERION_COUNT; k++)
+        memory = make_gradients(&expected->sums[k], inputs) && memory;
+    return memory;
+}
+
+static double norm_of(const struct gradients *gradients)
+{
+    double squares = 0;
+    for (int input = 0; input < INPUT_COUNT; input++)
+        for (size_t k = 0; k < gradients->counts[input]; k++)
+            squares += pow(((const double *)gradients->elements[input])[k], 2);
+    return sqrt(squares);
+}
+
+static void add_gradients(struct gradients *sums, double weight, const struct gradients *term)
+{
+    for (int input = 0; input < INPUT_COUNT; input++)
+        for (size_t k = 0; k < sums->counts[input]; k++)
+            ((double *)sums->elements[input])[k] += weight * ((const double *)term->elements[input])[k];
+}
+
+/* Evaluate each term alone; the CPU path compiles nothing. */
+static ratecl_status expect_gradients(struct selftest *test, int cpu, const struct input inputs[INPUT_COUNT],
+                                      struct expected *expected)
+{
+    ratecl_status status = RATECL_OK;
+    for (size_t term = 0; term < TERM_COUNT && status == RATECL_OK; term++) {
+        double alone[TERM_COUNT] = { 0 };
+        alone[term] = 1;
+        status = evaluate(test, cpu, RATECL_PRECISION_F64, inputs, NULL, &expected->one, alone);
+        if (status == RATECL_OK) {
+            const double norm = norm_of(&expected->one);
+            expected->weights[term] = norm > 0 ? 1 / norm : 1;
+            add_gradients(&expected->sums[test->terms[term].criterion], expected->weights[term],
+                          &expected->one);
+        }
+    }
+    return status;
+}
+
+/* In the norm, relative to `expected`; where that is 0, as for an input that the criterion does not read, any
  * other number is wrong. */
 static double relative_error(const void *found, int precision, const double *expected, size_t count)
 {
@@ -341,37 +402,57 @@ static double relative_error(const void *found, int precision, const double *exp
     return error == 0 ? 0 : sqrt(error / size);
 }
 
-/* One term on each path, in each precision but the one that is compared with: f64 on the CPU path. */
-static ratecl_status check_gradient(struct selftest *test, const struct sample *sample,
-                                    const struct input inputs[INPUT_COUNT], size_t term,
-                                    const struct gradients *found, const struct gradients *expected)
+/* The gradient of a criterion's terms: the others have the weight 0. With the values of all terms. */
+static ratecl_status check_criterion(struct selftest *test, int path, int precision, int criterion,
+                                     const struct input inputs[INPUT_COUNT],
+                                     const struct quantities *quantities, const struct expected *expected,
+                                     const struct gradients *found)
 {
-    const int cpu = test->contexts[CPU] ? CPU : DEVICE;
-    ratecl_status status =
-        differentiate(test, test->contexts[cpu], RATECL_PRECISION_F64, inputs, term, expected);
-    for (int path = 0; path < PATH_COUNT; path++)
-        for (int p = RATECL_PRECISION_F32; p <= RATECL_PRECISION_F64 && status == RATECL_OK; p++) {
-            if (!has_precision(test, path, sample, p) || (path == cpu && p == RATECL_PRECISION_F64))
-                continue;
-            status = differentiate(test, test->contexts[path], p, inputs, term, found);
-            for (int k = 0; k < INPUT_COUNT && status == RATECL_OK; k++)
-                note(&test->worst[GRADIENTS][path][test->terms[term].criterion][p],
-                     relative_error(found->elements[k], p, expected->elements[k], found->counts[k]) /
-                         gradient_tolerances[p]);
-        }
+    double weights[TERM_COUNT];
+    for (size_t k = 0; k < TERM_COUNT; k++)
+        weights[k] = (int)test->terms[k].criterion == criterion ? expected->weights[k] : 0;
+    const ratecl_status status = evaluate(test, path, precision, inputs, quantities, found, weights);
+    for (int k = 0; k < INPUT_COUNT && status == RATECL_OK; k++)
+        note(&test->worst[GRADIENTS][path][criterion][precision],
+             relative_error(found->elements[k], precision, expected->sums[criterion].elements[k],
+                            found->counts[k]) /
+                 gradient_tolerances[precision]);
     return status;
 }
 
-static ratecl_status check_gradients(struct selftest *test, const struct sample *sample,
-                                     const struct input inputs[INPUT_COUNT])
+/* One path in one precision: values alone, and gradients unless they are what others are compared with. */
+static ratecl_status check_path(struct selftest *test, int path, int precision, const struct sample *sample,
+                                const struct input inputs[INPUT_COUNT], const struct quantities *quantities,
+                                const struct expected *expected, const struct gradients *found)
 {
-    struct gradients found = { 0 }, expected = { 0 };
-    const bool made = make_gradients(&found, inputs);
-    ratecl_status status = made && make_gradients(&expected, inputs) ? RATECL_OK : RATECL_ERROR_MEMORY;
-    for (size_t term = 0; term < TERM_COUNT && status == RATECL_OK; term++)
-        status = check_gradient(test, sample, inputs, term, &found, &expected);
+    const int cpu = test->contexts[CPU] ? CPU : DEVICE;
+    const bool is_reference = path == cpu && precision == RATECL_PRECISION_F64;
+    ratecl_status status = RATECL_OK;
+    if (sample->alone || !compiles(test, path))
+        status = evaluate(test, path, precision, inputs, quantities, NULL, NULL);
+    for (int k = 1; k <= CRITERION_COUNT && status == RATECL_OK && !is_reference; k++)
+        status = check_criterion(test, path, precision, k, inputs, quantities, expected, found);
+    return status;
+}
+
+static ratecl_status check_paths(struct selftest *test, const struct sample *sample,
+                                 const struct input inputs[INPUT_COUNT])
+{
+    const int cpu = test->contexts[CPU] ? CPU : DEVICE;
+    struct quantities quantities = { 0 };
+    struct expected expected = { .weights = { 0 } };
+    struct gradients found = { 0 };
+    bool memory = make_quantities(&quantities, test, sample, inputs);
+    memory = make_expected(&expected, inputs) && memory;
+    memory = make_gradients(&found, inputs) && memory;
+    ratecl_status status = memory ? expect_gradients(test, cpu, inputs, &expected) : RATECL_ERROR_MEMORY;
+    for (int path = 0; path < PATH_COUNT; path++)
+        for (int p = RATECL_PRECISION_F32; p <= RATECL_PRECISION_F64 && status == RATECL_OK; p++)
+            if (has_precision(test, path, sample, p))
+                status = check_path(test, path, p, sample, inputs, &quantities, &expected, &found);
+    release_quantities(&quantities);
+    release_expected(&expected);
     release_gradients(&found);
-    release_gradients(&expected);
     return status;
 }
 
@@ -381,9 +462,7 @@ static ratecl_status run_sample(struct selftest *test, const struct sample *samp
     const bool made = make_states(&inputs[STATES], sample, sample->B, sample->T, 1) &&
                       make_states(&inputs[REFERENCE], sample, sample->B_reference, sample->T_reference, 2) &&
                       make_weights(&inputs[WEIGHTS], sample->N);
-    ratecl_status status = made ? check_values(test, sample, inputs) : RATECL_ERROR_MEMORY;
-    if (status == RATECL_OK)
-        status = check_gradients(test, sample, inputs);
+    const ratecl_status status = made ? check_paths(test, sample, inputs) : RATECL_ERROR_MEMORY;
     for (int k = 0; k < INPUT_COUNT; k++) {
         free(inputs[k].memory);
         free(inputs[k].elements);
