@@ -248,9 +248,8 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const int *restrict exponents, global const real *restrict product, long batches,
          global const real *restrict sums, global const real *restrict row_energies)
 {
-    const long tiles = (N + TILE - 1) / TILE, blocks = get_num_groups(0) / tiles;
-    /* Backwards: what the sweep read last may still be in a cache. */
-    const long block = first_block + blocks - 1 - get_group_id(0) / tiles, first_column = get_group_id(0) % tiles * TILE;
+    const long tiles = (N + TILE - 1) / TILE;
+    const long block = first_block + get_group_id(0) / tiles, first_column = get_group_id(0) % tiles * TILE;
     const long first_row = block * block_rows, end = min(first_row + block_rows, R);
     const whole all = { states, statistics, lines, factors, epsilons, product, gradients, st, si, output_st, output_si,
                         N, ENTROPIES && ZERO_FIRST ? exponents[block] : 0 };

@@ -19,7 +19,7 @@ static inline void rc_cl_chain_on(rc_cl_chain *c, cl_event event)
     if (c->last)
         clReleaseEvent(c->last);
     c->last = event;
-    c->wait_count = c->plan->context->out_of_order && event;
+    c->wait_count = c->plan->out_of_order && event;
     c->wait_list = c->wait_count ? &c->last : NULL;
 }
 
@@ -27,7 +27,7 @@ static inline void rc_cl_chain_on(rc_cl_chain *c, cl_event event)
 static inline cl_event *rc_cl_chain_event(const rc_cl_chain *c, cl_event *event)
 {
     *event = NULL;
-    return c->plan->context->out_of_order ? event : NULL;
+    return c->plan->out_of_order ? event : NULL;
 }
 
 /* ---- pieces.c ---- */

@@ -83,7 +83,10 @@ typedef struct rc_cl_staging {
 
 typedef struct rc_cl_plan {
     rc_cl_context *context;
-    const rc_spec *spec; /* lives as long as the plan */
+    const rc_spec *spec;  /* lives as long as the plan */
+    const rc_spec *model; /* compile-time options follow this one: the same, but for a warm-up (prepare.c) */
+    cl_command_queue queue; /* receives the launches: the context's, or `transfers` for a warm-up */
+    bool out_of_order;      /* that queue: events chain what depends on one another */
     rc_tuning tuning;
     size_t real_bytes;
     size_t group_lanes; /* the largest work-group that all kernels so far can have */
@@ -101,8 +104,10 @@ typedef struct rc_cl_plan {
     cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
     void *host_cotangents;
 
+    /* The plan's own queue, in order, for what must not wait behind later commands of the caller. */
+    cl_command_queue transfers;
+
     /* For arrays in host memory, made when first needed: */
-    cl_command_queue transfers;    /* in order: what the host does while the context's queue computes */
     cl_mem copies[RC_INPUT_COUNT]; /* inputs that are not cut */
     rc_cl_staging staging[RC_INPUT_COUNT], gradient_staging[RC_INPUT_COUNT];
 
@@ -132,10 +137,16 @@ extern const rc_tuner rc_cl_tuner;
 ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state);
 void rc_cl_plan_release(void *plan_state);
 
+/* Make a plan of `spec`, with the compile-time options that `model` has, in work-groups of at most *lanes.
+ * Where that was too many for a kernel, *lanes becomes what it allows and the status is UNSUPPORTED. */
+ratecl_status rc_cl_plan_make(rc_cl_context *context, const rc_spec *spec, const rc_spec *model,
+                              size_t *lanes, rc_cl_plan **made);
+
 /* ---- prepare.c ---- */
 
-/* Launch each kernel once, since drivers leave part of the compiling to the first launch. */
-ratecl_status rc_cl_plan_prepare(const rc_cl_plan *plan);
+/* Evaluate a small plan with the programs of `plan`, since drivers leave part of the compiling to the first
+ * launch. */
+ratecl_status rc_cl_prepare(const rc_cl_plan *plan);
 
 /* ---- evaluate.c ---- */
 

@@ -7,7 +7,7 @@
 
 static ratecl_status enqueue_read(rc_cl_chain *c, cl_mem buffer, size_t bytes, void *host, cl_event *event)
 {
-    CL_TRY(clEnqueueReadBuffer(c->plan->context->queue, buffer, CL_FALSE, 0, bytes, host, c->wait_count,
+    CL_TRY(clEnqueueReadBuffer(c->plan->queue, buffer, CL_FALSE, 0, bytes, host, c->wait_count,
                                c->wait_list, event));
     rc_cl_chain_on(c, *event);
     return RATECL_OK;
@@ -50,7 +50,7 @@ static ratecl_status enqueue_results(rc_cl_chain *c, cl_mem values)
     cl_event event;
     if (values) {
         cl_event *wanted = rc_cl_chain_event(c, &event);
-        CL_TRY(clEnqueueCopyBuffer(plan->context->queue, plan->values, values, 0, 0, bytes, c->wait_count,
+        CL_TRY(clEnqueueCopyBuffer(plan->queue, plan->values, values, 0, 0, bytes, c->wait_count,
                                    c->wait_list, wanted));
         rc_cl_chain_on(c, event);
     }
@@ -63,12 +63,12 @@ static ratecl_status enqueue_results(rc_cl_chain *c, cl_mem values)
 static ratecl_status follow_last(rc_cl_chain *c, cl_event both[2])
 {
     rc_cl_plan *plan = c->plan;
-    if (!plan->last || !plan->context->out_of_order)
+    if (!plan->last || !plan->out_of_order)
         return RATECL_OK;
     both[0] = plan->last;
     c->last = NULL;
     if (c->wait_count)
-        CL_TRY(clEnqueueMarkerWithWaitList(plan->context->queue, c->wait_count, c->wait_list, &c->last));
+        CL_TRY(clEnqueueMarkerWithWaitList(plan->queue, c->wait_count, c->wait_list, &c->last));
     both[1] = c->last;
     c->wait_list = both;
     c->wait_count = c->last ? 2 : 1;
@@ -86,7 +86,7 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
     if (status == RATECL_OK)
         status = enqueue_results(&c, exchange->values);
     if (status != RATECL_OK)
-        clFinish(plan->context->queue); /* leaves nothing behind that uses the scratch or the inputs */
+        clFinish(plan->queue); /* leaves nothing behind that uses the scratch or the inputs */
     if (plan->last)
         clReleaseEvent(plan->last);
     plan->last = c.last;
@@ -95,7 +95,7 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
         plan->last = NULL;
     }
     if (status == RATECL_OK)
-        CL_TRY(clFlush(plan->context->queue));
+        CL_TRY(clFlush(plan->queue));
     return status;
 }
 
@@ -172,7 +172,7 @@ static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents
         else
             ((cl_float *)plan->host_cotangents)[k] = (cl_float)cotangents[k];
     exchange->cotangents = plan->cotangents;
-    CL_TRY(clEnqueueWriteBuffer(plan->context->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
+    CL_TRY(clEnqueueWriteBuffer(plan->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
                                 plan->host_cotangents, 0, NULL, NULL));
     return RATECL_OK;
 }
@@ -192,7 +192,7 @@ static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation
 /* Gradients that were written in host memory: mapping makes them visible there. */
 static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
-    cl_command_queue queue = plan->context->queue;
+    cl_command_queue queue = plan->queue;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const rc_cl_sink *sink = &exchange->gradients[k];
         const rc_view *view = &plan->spec->gradients[k].view;
@@ -229,7 +229,7 @@ static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_stat
     if (status != RATECL_OK) {
         if (plan->transfers)
             clFinish(plan->transfers);
-        clFinish(plan->context->queue);
+        clFinish(plan->queue);
     }
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (exchange->inputs[k].memory)

@@ -16,7 +16,7 @@ static ratecl_status enqueue_groups(rc_cl_chain *c, const rc_cl_step *step, int6
     const size_t global = (size_t)groups * step->lanes;
     cl_event event;
     cl_event *wanted = rc_cl_chain_event(c, &event);
-    CL_TRY(clEnqueueNDRangeKernel(c->plan->context->queue, step->kernel, 1, NULL, &global, &step->lanes,
+    CL_TRY(clEnqueueNDRangeKernel(c->plan->queue, step->kernel, 1, NULL, &global, &step->lanes,
                                   c->wait_count, c->wait_list, wanted));
     rc_cl_chain_on(c, event);
     return RATECL_OK;
@@ -224,16 +224,16 @@ static ratecl_status copy_through(const rc_cl_chain *c, const rc_cl_staging *sta
 static ratecl_status begin_turn(const rc_cl_chain *c, const rc_cl_slot *slot)
 {
     if (slot->host_done)
-        CL_TRY(clEnqueueBarrierWithWaitList(c->plan->context->queue, 1, &slot->host_done, NULL));
+        CL_TRY(clEnqueueBarrierWithWaitList(c->plan->queue, 1, &slot->host_done, NULL));
     return RATECL_OK;
 }
 
 static ratecl_status end_turn(const rc_cl_chain *c, rc_cl_slot *slot)
 {
     cl_event event;
-    CL_TRY(clEnqueueMarkerWithWaitList(c->plan->context->queue, c->wait_count, c->wait_list, &event));
+    CL_TRY(clEnqueueMarkerWithWaitList(c->plan->queue, c->wait_count, c->wait_list, &event));
     replace_event(&slot->device_done, event);
-    CL_TRY(clFlush(c->plan->context->queue));
+    CL_TRY(clFlush(c->plan->queue));
     return RATECL_OK;
 }
 
@@ -254,11 +254,6 @@ static ratecl_status make_buffer(const rc_cl_plan *plan, cl_mem *memory, cl_mem_
 ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const rc_view *view,
                                  cl_mem_flags flags)
 {
-    cl_int code = CL_SUCCESS;
-    if (!plan->transfers)
-        plan->transfers = clCreateCommandQueue(plan->context->context, plan->context->device, 0, &code);
-    if (!plan->transfers)
-        return rc_cl_fail("clCreateCommandQueue", code);
     for (int k = 0; k < 2 && !staging->in_place; ++k)
         RC_TRY(make_buffer(plan, &staging->slots[k].memory, flags, (size_t)staging->rows * row_bytes(view)));
     return RATECL_OK;

@@ -130,9 +130,20 @@ static void narrow_sweep(const rc_spec *spec, rc_tuning *tuning)
             tuning->sweep_vectors /= 2;
 }
 
-static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
+static ratecl_status make_queue(rc_cl_plan *plan)
+{
+    cl_int code;
+    plan->transfers = clCreateCommandQueue(plan->context->context, plan->context->device, 0, &code);
+    return plan->transfers ? RATECL_OK : rc_cl_fail("clCreateCommandQueue", code);
+}
+
+static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_spec *model)
 {
     plan->spec = spec;
+    plan->model = model;
+    plan->queue = plan->context->queue;
+    plan->out_of_order = plan->context->out_of_order;
+    RC_TRY(make_queue(plan));
     plan->real_bytes = spec->precision == RATECL_PRECISION_F64 ? sizeof(cl_double) : sizeof(cl_float);
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
@@ -146,8 +157,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
     plan->host_cotangents = calloc(cotangents, plan->real_bytes);
     if (!plan->host_values || !plan->host_skipped || !plan->host_cotangents)
         return rc_fail_memory((spec->value_count + 1) * plan->real_bytes);
-    RC_TRY(build_steps(plan));
-    return rc_cl_plan_prepare(plan);
+    return build_steps(plan);
 }
 
 void rc_cl_plan_release(void *plan_state)
@@ -179,15 +189,15 @@ void rc_cl_plan_release(void *plan_state)
     free(plan);
 }
 
-/* With groups of at most *lanes; where that was too many, *lanes is how many the kernels allow. */
-static ratecl_status try_plan(rc_cl_context *context, const rc_spec *spec, size_t *lanes, rc_cl_plan **made)
+ratecl_status rc_cl_plan_make(rc_cl_context *context, const rc_spec *spec, const rc_spec *model,
+                              size_t *lanes, rc_cl_plan **made)
 {
     rc_cl_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return rc_fail_memory(sizeof *plan);
     plan->context = context;
     plan->group_lanes = *lanes;
-    const ratecl_status status = plan_fill(plan, spec);
+    const ratecl_status status = plan_fill(plan, spec, model);
     *lanes = plan->group_lanes;
     if (status == RATECL_OK)
         *made = plan;
@@ -204,8 +214,13 @@ ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void *
     ratecl_status status;
     do {
         tried = lanes;
-        status = try_plan(context, spec, &lanes, &plan);
+        status = rc_cl_plan_make(context, spec, spec, &lanes, &plan);
     } while (status == RATECL_ERROR_UNSUPPORTED && lanes > 0 && lanes < tried);
-    *plan_state = plan;
+    if (status == RATECL_OK)
+        status = rc_cl_prepare(plan);
+    if (status == RATECL_OK)
+        *plan_state = plan;
+    else if (plan)
+        rc_cl_plan_release(plan);
     return status;
 }
