@@ -96,9 +96,10 @@ typedef struct rc_cl_plan {
     cl_mem *buffers; /* scratch that the steps hold */
     size_t buffer_count;
 
+    cl_mem results;         /* holds both of these, so that one transfer brings them */
     cl_mem values, skipped; /* value_count + 1 reals; term_count longs */
-    void *host_values;
-    cl_long *host_skipped;
+    size_t results_bytes, skipped_offset;
+    char *host_results;
 
     cl_kernel coefficients; /* NULL where there is no gradient; its first arguments change */
     cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
@@ -112,7 +113,7 @@ typedef struct rc_cl_plan {
     rc_cl_staging staging[RC_INPUT_COUNT], gradient_staging[RC_INPUT_COUNT];
 
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
-    cl_event last;                 /* of the evaluation in flight */
+    cl_event last;                 /* of the last command that was enqueued: the next evaluation follows it */
 } rc_cl_plan;
 
 /* ---- devices.c ---- */
@@ -171,11 +172,12 @@ typedef struct rc_cl_exchange {
     cl_mem scale, cotangents;
 } rc_cl_exchange;
 
-/* Enqueue all steps, and the reading of the results. `plan->last` is the last event afterwards. */
+/* Enqueue all steps after the events of `wait_list`, and return without waiting, whatever happens.
+ * `plan->last` is complete when all of it is done. After a failure the plan is as good as before. */
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list);
 
-/* Wait for that, and give the results. */
+/* Wait for that, and for nothing that was enqueued later; give the results. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
 
 ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation);

@@ -5,16 +5,6 @@
 
 #include "chain.h"
 
-static ratecl_status enqueue_read(rc_cl_chain *c, cl_mem buffer, size_t bytes, void *host, cl_event *event)
-{
-    CL_TRY(clEnqueueReadBuffer(c->plan->queue, buffer, CL_FALSE, 0, bytes, host, c->wait_count,
-                               c->wait_list, event));
-    rc_cl_chain_on(c, *event);
-    return RATECL_OK;
-}
-
-/* ---- The whole ---- */
-
 /* The arguments of coefficients that differ from one evaluation to the next. */
 ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
@@ -43,35 +33,46 @@ static ratecl_status enqueue_steps(rc_cl_chain *c, const rc_cl_exchange *exchang
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_results(rc_cl_chain *c, cl_mem values)
+static ratecl_status copy_values(rc_cl_chain *c, cl_mem values)
 {
-    rc_cl_plan *plan = c->plan;
-    const size_t bytes = (plan->spec->value_count + 1) * plan->real_bytes;
+    if (!values)
+        return RATECL_OK;
+    const size_t bytes = (c->plan->spec->value_count + 1) * c->plan->real_bytes;
     cl_event event;
-    if (values) {
-        cl_event *wanted = rc_cl_chain_event(c, &event);
-        CL_TRY(clEnqueueCopyBuffer(plan->queue, plan->values, values, 0, 0, bytes, c->wait_count,
-                                   c->wait_list, wanted));
-        rc_cl_chain_on(c, event);
-    }
-    RC_TRY(enqueue_read(c, plan->values, bytes, plan->host_values, &event));
-    return enqueue_read(c, plan->skipped, plan->spec->term_count * sizeof(cl_long), plan->host_skipped,
-                        &event);
+    cl_event *wanted = rc_cl_chain_event(c, &event);
+    CL_TRY(clEnqueueCopyBuffer(c->plan->queue, c->plan->values, values, 0, 0, bytes, c->wait_count,
+                               c->wait_list, wanted));
+    rc_cl_chain_on(c, event);
+    return RATECL_OK;
 }
 
-/* The scratch is the plan's one: the evaluation before must be through with it. In a queue in order it is. */
-static ratecl_status follow_last(rc_cl_chain *c, cl_event both[2])
+/* Leave an event that is complete when all commands of the chain are. */
+static ratecl_status mark_end(rc_cl_chain *c)
+{
+    cl_event event;
+    if (c->plan->out_of_order)
+        return RATECL_OK; /* the last command waits for all others */
+    CL_TRY(clEnqueueMarkerWithWaitList(c->plan->queue, 0, NULL, &event));
+    rc_cl_chain_on(c, event);
+    return RATECL_OK;
+}
+
+/* A plan has one scratch area, so the previous evaluation must finish first. In an in-order queue it does. */
+static ratecl_status follow_last(rc_cl_chain *c)
 {
     rc_cl_plan *plan = c->plan;
     if (!plan->last || !plan->out_of_order)
         return RATECL_OK;
-    both[0] = plan->last;
-    c->last = NULL;
-    if (c->wait_count)
-        CL_TRY(clEnqueueMarkerWithWaitList(plan->queue, c->wait_count, c->wait_list, &c->last));
-    both[1] = c->last;
-    c->wait_list = both;
-    c->wait_count = c->last ? 2 : 1;
+    if (c->wait_count) {
+        cl_event both[2] = { plan->last, NULL };
+        CL_TRY(clEnqueueMarkerWithWaitList(plan->queue, c->wait_count, c->wait_list, &both[1]));
+        const cl_int code = clEnqueueMarkerWithWaitList(plan->queue, 2, both, &c->last);
+        clReleaseEvent(both[1]);
+        if (code != CL_SUCCESS)
+            return rc_cl_fail("clEnqueueMarkerWithWaitList", code);
+    }
+    c->wait_list = c->wait_count ? &c->last : &plan->last;
+    c->wait_count = 1;
     return RATECL_OK;
 }
 
@@ -79,34 +80,41 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
                                  const cl_event *wait_list)
 {
     rc_cl_chain c = { plan, wait_count, wait_list, NULL };
-    cl_event both[2];
-    ratecl_status status = follow_last(&c, both);
+    ratecl_status status = follow_last(&c);
     if (status == RATECL_OK)
         status = enqueue_steps(&c, exchange);
     if (status == RATECL_OK)
-        status = enqueue_results(&c, exchange->values);
-    if (status != RATECL_OK)
-        clFinish(plan->queue); /* leaves nothing behind that uses the scratch or the inputs */
-    if (plan->last)
-        clReleaseEvent(plan->last);
-    plan->last = c.last;
-    if (status != RATECL_OK && plan->last) {
-        clReleaseEvent(plan->last);
-        plan->last = NULL;
-    }
+        status = copy_values(&c, exchange->values);
     if (status == RATECL_OK)
-        CL_TRY(clFlush(plan->queue));
-    return status;
+        status = mark_end(&c);
+    if (c.last) { /* after a failure, too: what was enqueued before it uses the scratch */
+        if (plan->last)
+            clReleaseEvent(plan->last);
+        plan->last = c.last;
+    }
+    const cl_int code = clFlush(plan->queue);
+    return status == RATECL_OK && code != CL_SUCCESS ? rc_cl_fail("clFlush", code) : status;
 }
 
+/* The read is blocking, on the plan's own queue: the caller's may hold later commands that wait for the
+ * caller. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped)
 {
-    CL_TRY(clWaitForEvents(1, &plan->last));
+    CL_TRY(clEnqueueReadBuffer(plan->transfers, plan->results, CL_TRUE, 0, plan->results_bytes,
+                               plan->host_results, 1, &plan->last, NULL));
     for (size_t k = 0; k < plan->spec->value_count; ++k)
-        values[k] = plan->real_bytes == sizeof(cl_double) ? ((const cl_double *)plan->host_values)[k]
-                                                          : (double)((const cl_float *)plan->host_values)[k];
-    for (size_t k = 0; k < plan->spec->term_count; ++k)
-        skipped[k] = plan->host_skipped[k];
+        if (plan->real_bytes == sizeof(cl_double))
+            memcpy(&values[k], plan->host_results + k * sizeof(cl_double), sizeof(cl_double));
+        else {
+            cl_float narrow;
+            memcpy(&narrow, plan->host_results + k * sizeof narrow, sizeof narrow);
+            values[k] = (double)narrow;
+        }
+    for (size_t k = 0; k < plan->spec->term_count; ++k) {
+        cl_long count;
+        memcpy(&count, plan->host_results + plan->skipped_offset + k * sizeof count, sizeof count);
+        skipped[k] = count;
+    }
     return RATECL_OK;
 }
 
@@ -192,7 +200,7 @@ static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation
 /* Gradients that were written in host memory: mapping makes them visible there. */
 static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
-    cl_command_queue queue = plan->queue;
+    cl_command_queue queue = plan->transfers;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const rc_cl_sink *sink = &exchange->gradients[k];
         const rc_view *view = &plan->spec->gradients[k].view;
@@ -223,14 +231,27 @@ static ratecl_status drop_last(rc_cl_plan *plan)
     return RATECL_OK;
 }
 
+/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. */
+static void settle(const rc_cl_plan *plan)
+{
+    cl_event last = plan->last;
+    clFlush(plan->transfers);
+    if (!plan->out_of_order && clEnqueueMarkerWithWaitList(plan->queue, 0, NULL, &last) != CL_SUCCESS) {
+        clFinish(plan->queue);
+        last = NULL;
+    }
+    if (last)
+        clWaitForEvents(1, &last);
+    if (last && last != plan->last)
+        clReleaseEvent(last);
+    clFinish(plan->transfers);
+}
+
 /* After an evaluation, or a failure in the midst of one: nothing of the caller's memory stays in use. */
 static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_status status)
 {
-    if (status != RATECL_OK) {
-        if (plan->transfers)
-            clFinish(plan->transfers);
-        clFinish(plan->queue);
-    }
+    if (status != RATECL_OK)
+        settle(plan);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (exchange->inputs[k].memory)
             clReleaseMemObject(exchange->inputs[k].memory);

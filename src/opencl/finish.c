@@ -125,8 +125,6 @@ ratecl_status rc_cl_add_finish(rc_cl_builder *b)
     RC_TRY(pack_terms(b));
     if (rc_wants_gradients(spec))
         RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->term_count * SHARED + 2, &b->shared));
-    RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->value_count + 1, &plan->values));
-    RC_TRY(rc_cl_scratch(b, (int64_t)spec->term_count, sizeof(cl_long), NULL, &plan->skipped));
 
     const cl_int terms = (cl_int)spec->term_count;
     const cl_int has_moments = spec->moments, has_reference = spec->uses[RC_REFERENCE];

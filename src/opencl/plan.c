@@ -137,6 +137,37 @@ static ratecl_status make_queue(rc_cl_plan *plan)
     return plan->transfers ? RATECL_OK : rc_cl_fail("clCreateCommandQueue", code);
 }
 
+static ratecl_status make_part(cl_mem whole, size_t offset, size_t bytes, cl_mem *part)
+{
+    const cl_buffer_region region = { offset, bytes };
+    cl_int code;
+    *part = clCreateSubBuffer(whole, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+    return *part ? RATECL_OK : rc_cl_fail("clCreateSubBuffer", code);
+}
+
+/* Make room for the values and for the counts of skipped neurons, which begin where the device lets a part of
+ * a buffer begin. */
+static ratecl_status make_results(rc_cl_plan *plan)
+{
+    const size_t values_bytes = (plan->spec->value_count + 1) * plan->real_bytes;
+    const size_t skipped_bytes = plan->spec->term_count * sizeof(cl_long);
+    cl_uint bits;
+    CL_TRY(clGetDeviceInfo(plan->context->device, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof bits, &bits, NULL));
+    const size_t alignment = bits / 8 > sizeof(cl_long) ? bits / 8 : sizeof(cl_long);
+    plan->skipped_offset = (values_bytes + alignment - 1) / alignment * alignment;
+    plan->results_bytes = plan->skipped_offset + skipped_bytes;
+    plan->host_results = calloc(1, plan->results_bytes);
+    if (!plan->host_results)
+        return rc_fail_memory(plan->results_bytes);
+    cl_int code;
+    plan->results =
+        clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, plan->results_bytes, NULL, &code);
+    if (!plan->results)
+        return rc_cl_fail("clCreateBuffer", code);
+    RC_TRY(make_part(plan->results, 0, values_bytes, &plan->values));
+    return make_part(plan->results, plan->skipped_offset, skipped_bytes, &plan->skipped);
+}
+
 static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_spec *model)
 {
     plan->spec = spec;
@@ -151,12 +182,11 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     fit_width(&plan->tuning, spec->inputs[RC_STATES].shape[2]);
     narrow_sweep(spec, &plan->tuning);
     choose_staging(plan);
-    plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
-    plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);
     const size_t cotangents = spec->cotangent_count * (size_t)spec->inputs[RC_STATES].shape[2] + 1;
     plan->host_cotangents = calloc(cotangents, plan->real_bytes);
-    if (!plan->host_values || !plan->host_skipped || !plan->host_cotangents)
-        return rc_fail_memory((spec->value_count + 1) * plan->real_bytes);
+    if (!plan->host_cotangents)
+        return rc_fail_memory(cotangents * plan->real_bytes);
+    RC_TRY(make_results(plan));
     return build_steps(plan);
 }
 
@@ -177,14 +207,17 @@ void rc_cl_plan_release(void *plan_state)
     }
     if (plan->transfers)
         clReleaseCommandQueue(plan->transfers);
+    const cl_mem results[] = { plan->values, plan->skipped, plan->results };
+    for (size_t k = 0; k < sizeof results / sizeof *results; ++k)
+        if (results[k])
+            clReleaseMemObject(results[k]);
     for (size_t k = 0; k < plan->step_count; ++k)
         clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)
         clReleaseMemObject(plan->buffers[k]);
     free(plan->steps);
     free(plan->buffers);
-    free(plan->host_values);
-    free(plan->host_skipped);
+    free(plan->host_results);
     free(plan->host_cotangents);
     free(plan);
 }
