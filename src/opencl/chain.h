@@ -3,7 +3,7 @@
 #ifndef RATECL_SRC_OPENCL_CHAIN_H
 #define RATECL_SRC_OPENCL_CHAIN_H
 
-#include "cl.h"
+#include "staging.h"
 
 /* In a queue that is out of order, each command waits for the one before. */
 typedef struct rc_cl_chain {
@@ -30,20 +30,9 @@ static inline cl_event *rc_cl_chain_event(const rc_cl_chain *c, cl_event *event)
     return c->plan->out_of_order ? event : NULL;
 }
 
-/* ---- pieces.c ---- */
+/* ---- launches.c ---- */
 
 /* Enqueue a step, in as many launches and pieces as it takes. */
 ratecl_status rc_cl_enqueue_step(rc_cl_chain *c, const rc_cl_step *step, const rc_cl_exchange *exchange);
-
-/* Elements from one row to the next, where every row ends before the next begins and all are so far apart;
- * else 0. */
-int64_t rc_cl_row_pitch(const rc_view *view);
-
-/* Make the plan's device memory for the pieces of an array of these rows. */
-ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const rc_view *view,
-                                 cl_mem_flags flags);
-/* Forget what an evaluation left of its pieces; nothing of it may be in flight. */
-void rc_cl_staging_reset(rc_cl_staging *staging);
-void rc_cl_staging_release(rc_cl_staging *staging);
 
 #endif

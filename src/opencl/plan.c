@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "builder.h"
-#include "chain.h"
+#include "staging.h"
 
 static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
 {
