@@ -10,6 +10,7 @@
 #include "path.h"
 #include "program.h"
 #include "tuning.h"
+#include "workers.h"
 
 /* Hand up a failed OpenCL call: the message names the call and its code. */
 #define CL_TRY(call)                         \
@@ -42,7 +43,8 @@ typedef struct rc_cl_context {
     void *log_user;
     rc_cl_cache cache;
     char tuned[2][RC_TUNING_BYTES]; /* by precision: parameters found on this device, or "" */
-    pthread_mutex_t lock;           /* of `programs` */
+    pthread_mutex_t lock;           /* of `workers` and `programs` */
+    rc_workers *workers;            /* that copy host memory, made when first needed */
     rc_cl_program *programs;        /* a list that only grows */
 } rc_cl_context;
 
@@ -72,14 +74,29 @@ typedef struct rc_cl_slot {
     cl_event host_done, device_done; /* the last commands of each side that use it, or NULL */
 } rc_cl_slot;
 
-/* How an array in host memory goes through the device: in pieces of rows, which are copied side by side into
- * the slots unless the device can have them where they lie. */
+/* Page-locked host memory, mapped for as long as the plan lives, which the device reads and writes at the
+ * speed of its bus. */
+typedef struct rc_cl_pinned {
+    cl_mem memory;
+    char *host;
+    cl_event done; /* the last transfer that uses it, or NULL */
+} rc_cl_pinned;
+
+/* How an array in host memory that the device has no room for goes through it: in pieces of rows, which are
+ * copied side by side into the slots unless the device can have them where they lie. */
 typedef struct rc_cl_staging {
     int64_t rows;  /* that a piece holds at most; 0: the array is not cut */
     bool in_place; /* the device shares the host's memory */
     rc_cl_slot slots[2];
     int turn; /* the slot that was used last */
 } rc_cl_staging;
+
+/* A gradient in device memory, which goes back to host memory when it is done. */
+typedef struct rc_cl_result {
+    cl_mem memory;
+    rc_view view; /* how it lies there: as in host memory unless there are gaps, and then in C order */
+    bool wanted, has_gaps;
+} rc_cl_result;
 
 typedef struct rc_cl_plan {
     rc_cl_context *context;
@@ -110,7 +127,11 @@ typedef struct rc_cl_plan {
 
     /* For arrays in host memory, made when first needed: */
     cl_mem copies[RC_INPUT_COUNT]; /* inputs that are not cut */
+    rc_cl_result gradients[RC_INPUT_COUNT];
     rc_cl_staging staging[RC_INPUT_COUNT], gradient_staging[RC_INPUT_COUNT];
+    rc_cl_pinned pinned[2];
+    size_t pinned_bytes; /* of each */
+    int pinned_turn;     /* the one that was used last */
 
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
     cl_event last;                 /* of the last command that was enqueued: the next evaluation follows it */
@@ -160,6 +181,7 @@ typedef struct rc_cl_source {
 
 typedef struct rc_cl_sink {
     cl_mem memory;
+    const rc_view *view; /* how the memory is laid out, where not as the plan says; else NULL */
     void *host;
 } rc_cl_sink;
 

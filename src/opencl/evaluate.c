@@ -129,24 +129,34 @@ static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t byt
     return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
 }
 
-/* The device's copy of an input, in the layout's own form, retained for the caller. */
-static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const void *host, cl_mem *memory)
+/* Make device memory that the plan owns, where it is not there yet, and retain it for the caller. */
+static ratecl_status hold_memory(const rc_cl_plan *plan, cl_mem *owned, size_t bytes, cl_mem *memory)
 {
-    const rc_cl_context *context = plan->context;
     cl_int code = CL_SUCCESS;
-    if (!plan->copies[k])
-        plan->copies[k] = clCreateBuffer(context->context, CL_MEM_READ_ONLY, bytes, NULL, &code);
-    if (!plan->copies[k])
+    if (!*owned)
+        *owned = clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    if (!*owned)
         return rc_cl_fail("clCreateBuffer", code);
-    CL_TRY(clEnqueueWriteBuffer(context->queue, plan->copies[k], context->out_of_order ? CL_TRUE : CL_FALSE,
-                                0, bytes, host, 0, NULL, NULL));
-    CL_TRY(clRetainMemObject(plan->copies[k]));
-    *memory = plan->copies[k];
+    CL_TRY(clRetainMemObject(*owned));
+    *memory = *owned;
+    return RATECL_OK;
+}
+
+/* Copy an input to the device, in the layout's own form. */
+static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const void *host, cl_mem *memory,
+                                cl_event *sent)
+{
+    const rc_cl_host_array array = { NULL, (void *)host };
+    cl_event event;
+    RC_TRY(hold_memory(plan, &plan->copies[k], bytes, memory));
+    RC_TRY(rc_cl_send(plan, &array, (rc_cl_rows){ 0, (int64_t)bytes }, *memory, NULL, &event));
+    rc_cl_replace_event(sent, event);
     return RATECL_OK;
 }
 
 /* `source->memory` is retained for the caller, as is the sink's. */
-static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source)
+static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source,
+                               cl_event *sent)
 {
     const rc_view *view = &plan->spec->inputs[k];
     const size_t bytes = (size_t)view->extent * rc_element_bytes(view->element);
@@ -155,13 +165,48 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
         return rc_cl_staging_make(plan, &plan->staging[k], view, CL_MEM_READ_ONLY);
     }
     return plan->context->shares_host_memory ? wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory)
-                                             : copy_whole(plan, k, bytes, host, &source->memory);
+                                             : copy_whole(plan, k, bytes, host, &source->memory, sent);
 }
 
-static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink)
+/* A gradient that goes back whole: the host's array, and its rows or bytes. */
+typedef struct way_back {
+    rc_cl_host_array array;
+    rc_cl_rows rows;
+    size_t bytes;
+} way_back;
+
+static way_back way_back_of(const rc_cl_plan *plan, int k, void *host)
+{
+    const rc_view *view = &plan->spec->gradients[k].view;
+    const rc_cl_result *result = &plan->gradients[k];
+    const int64_t element = (int64_t)rc_element_bytes(view->element);
+    const int64_t bytes = result->view.extent * element;
+    if (result->has_gaps)
+        return (way_back){ { view, host }, { 0, rc_view_rows(view) }, (size_t)bytes };
+    return (way_back){ { NULL, (char *)host + view->offset * element }, { 0, bytes }, (size_t)bytes };
+}
+
+/* Give a gradient its place in device memory, with what it is added to. */
+static ratecl_status place_result(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink, cl_event *sent)
+{
+    rc_cl_result *result = &plan->gradients[k];
+    const way_back way = way_back_of(plan, k, host);
+    sink->view = &result->view;
+    RC_TRY(hold_memory(plan, &result->memory, way.bytes, &sink->memory));
+    if (!plan->spec->gradients[k].accumulate)
+        return RATECL_OK;
+    cl_event event;
+    RC_TRY(rc_cl_send(plan, &way.array, way.rows, result->memory, NULL, &event));
+    rc_cl_replace_event(sent, event);
+    return RATECL_OK;
+}
+
+static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink, cl_event *sent)
 {
     const rc_view *view = &plan->spec->gradients[k].view;
     const size_t bytes = (size_t)view->extent * rc_element_bytes(view->element);
+    if (plan->gradients[k].wanted)
+        return place_result(plan, k, host, sink, sent);
     if (plan->gradient_staging[k].rows > 0) {
         sink->host = host;
         return rc_cl_staging_make(plan, &plan->gradient_staging[k], view, CL_MEM_READ_WRITE);
@@ -180,21 +225,34 @@ static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents
         else
             ((cl_float *)plan->host_cotangents)[k] = (cl_float)cotangents[k];
     exchange->cotangents = plan->cotangents;
-    CL_TRY(clEnqueueWriteBuffer(plan->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
+    CL_TRY(clEnqueueWriteBuffer(plan->transfers, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
                                 plan->host_cotangents, 0, NULL, NULL));
     return RATECL_OK;
 }
 
-static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation, rc_cl_exchange *exchange)
+/* `*sent` becomes the event of the last transfer, which all others come before, or stays NULL. */
+static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation, rc_cl_exchange *exchange,
+                               cl_event *sent)
 {
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (evaluation->inputs[k])
-            RC_TRY(source_of(plan, k, evaluation->inputs[k], &exchange->inputs[k]));
+            RC_TRY(source_of(plan, k, evaluation->inputs[k], &exchange->inputs[k], sent));
         if (evaluation->gradients[k])
-            RC_TRY(sink_of(plan, k, evaluation->gradients[k], &exchange->gradients[k]));
+            RC_TRY(sink_of(plan, k, evaluation->gradients[k], &exchange->gradients[k], sent));
     }
     exchange->scale_value = evaluation->scale;
     return bring_cotangents(plan, evaluation->cotangents, exchange);
+}
+
+static ratecl_status fetch_gradients(rc_cl_plan *plan, const rc_evaluation *evaluation)
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (!plan->gradients[k].wanted)
+            continue;
+        const way_back way = way_back_of(plan, k, evaluation->gradients[k]);
+        RC_TRY(rc_cl_fetch(plan, &way.array, way.rows, plan->gradients[k].memory, plan->last));
+    }
+    return RATECL_OK;
 }
 
 /* Gradients that were written in host memory: mapping makes them visible there. */
@@ -266,14 +324,17 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
 {
     rc_cl_plan *plan = plan_state;
     rc_cl_exchange exchange = { .values = NULL };
+    cl_event sent = NULL;
     RC_TRY(drop_last(plan));
-    ratecl_status status = bring_all(plan, evaluation, &exchange);
+    ratecl_status status = bring_all(plan, evaluation, &exchange, &sent);
     if (status == RATECL_OK)
-        status = rc_cl_plan_enqueue(plan, &exchange, 0, NULL);
+        status = rc_cl_plan_enqueue(plan, &exchange, sent != NULL, sent ? &sent : NULL);
     if (status == RATECL_OK)
         status = rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped);
     if (status == RATECL_OK)
-        status = show_gradients(plan, &exchange);
+        status = plan->context->shares_host_memory ? show_gradients(plan, &exchange)
+                                                   : fetch_gradients(plan, evaluation);
+    rc_cl_replace_event(&sent, NULL);
     let_go(plan, &exchange, status);
     return status;
 }

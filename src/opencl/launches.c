@@ -180,8 +180,10 @@ static ratecl_status bring_gradient(rc_cl_chain *c, const exchange_step *x, int6
         return RATECL_OK;
     const rc_view *view = &x->gradient->view;
     const cl_uint argument = x->step->gradient_argument;
-    if (!x->out)
-        return set_array(x->step, argument, x->sink->memory, view->offset, view->strides);
+    if (!x->out) {
+        const rc_view *there = x->sink->view ? x->sink->view : view;
+        return set_array(x->step, argument, x->sink->memory, there->offset, there->strides);
+    }
     const rc_cl_rows rows = rows_written(x->step, view, first, end);
     rc_cl_slot *slot = next_slot(x->out);
     if (x->out->in_place)

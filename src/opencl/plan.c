@@ -51,23 +51,74 @@ static void cut(const rc_cl_plan *plan, const rc_view *view, rc_cl_staging *stag
     staging->rows = rows < 1 ? 1 : rows < (uint64_t)R ? (int64_t)rows : R;
 }
 
-static bool is_too_large(const rc_cl_plan *plan, const rc_view *view)
+static uint64_t bytes_of(const rc_view *view, int64_t elements)
 {
-    return (uint64_t)view->extent * rc_element_bytes(view->element) > plan->context->staging_limit;
+    return (uint64_t)elements * rc_element_bytes(view->element);
 }
 
-/* Where memory is not shared every gradient is cut, so that gaps stay as they are and its rows come back
- * while the device works. Inputs that fit are not: where memory is not shared, they take far longer to come
- * than to be swept. */
+static bool is_too_large(const rc_cl_plan *plan, const rc_view *view)
+{
+    return bytes_of(view, view->extent) > plan->context->staging_limit;
+}
+
+/* Whether no gap is between the elements of a view that has no two in the same place. */
+static bool is_dense(const rc_view *view)
+{
+    for (int axis = 0; axis < 3; ++axis)
+        if (view->shape[axis] > 1 && view->strides[axis] < 0)
+            return false;
+    return view->extent - view->offset == rc_view_rows(view) * view->shape[2];
+}
+
+/* Let a gradient lie in device memory as in host memory, or in C order if there are gaps, which must stay as
+ * they are. */
+static void lay_out_result(const rc_view *view, rc_cl_result *result)
+{
+    result->wanted = true;
+    result->has_gaps = !is_dense(view);
+    result->view = *view;
+    result->view.offset = 0;
+    result->view.extent = rc_view_rows(view) * view->shape[2];
+    if (result->has_gaps) {
+        result->view.strides[0] = view->shape[1] * view->shape[2];
+        result->view.strides[1] = view->shape[2];
+        result->view.strides[2] = 1;
+    }
+}
+
+/* Where memory is not shared, arrays are copied whole as long as they fit, since sweep and gradient read them
+ * both and a bus is far slower than either; a gradient to the weights always is, since it has no pieces. */
 static void choose_staging(rc_cl_plan *plan)
 {
+    const rc_spec *spec = plan->spec;
+    const uint64_t memory = plan->context->info.memory;
+    uint64_t copied = 0;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        const rc_view *input = &plan->spec->inputs[k], *gradient = &plan->spec->gradients[k].view;
-        if (k != RC_WEIGHTS && plan->spec->uses[k] && is_too_large(plan, input))
-            cut(plan, input, &plan->staging[k]);
-        if (plan->spec->gradients[k].wanted &&
-            (!plan->context->shares_host_memory || is_too_large(plan, gradient)))
-            cut(plan, gradient, &plan->gradient_staging[k]);
+        const rc_view *view = &spec->inputs[k];
+        if (!spec->uses[k])
+            continue;
+        if (k != RC_WEIGHTS && is_too_large(plan, view))
+            cut(plan, view, &plan->staging[k]);
+        else
+            copied += bytes_of(view, view->extent);
+    }
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const rc_view *view = &spec->gradients[k].view;
+        if (!spec->gradients[k].wanted)
+            continue;
+        if (plan->context->shares_host_memory) {
+            if (is_too_large(plan, view))
+                cut(plan, view, &plan->gradient_staging[k]);
+            continue;
+        }
+        const uint64_t bytes = bytes_of(view, rc_view_rows(view) * view->shape[2]);
+        const bool fits = bytes <= plan->context->staging_limit && (!memory || copied + bytes <= memory / 2);
+        if (!fits && k != RC_WEIGHTS) {
+            cut(plan, view, &plan->gradient_staging[k]);
+            continue;
+        }
+        lay_out_result(view, &plan->gradients[k]);
+        copied += bytes;
     }
 }
 
@@ -205,6 +256,10 @@ void rc_cl_plan_release(void *plan_state)
         rc_cl_staging_release(&plan->staging[k]);
         rc_cl_staging_release(&plan->gradient_staging[k]);
     }
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (plan->gradients[k].memory)
+            clReleaseMemObject(plan->gradients[k].memory);
+    rc_cl_pinned_release(plan);
     if (plan->transfers)
         clReleaseCommandQueue(plan->transfers);
     const cl_mem results[] = { plan->values, plan->skipped, plan->results };
