@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Failures of OpenCL in the middle of ratecl_cl_enqueue(), behind an event that the caller has not fired:
- * each call of the library fails once. The function returns without waiting, with an error; the plan's next
- * evaluation is right. */
+/* Failures of OpenCL in the middle of an evaluation: each call of the library fails once, and the plan's next
+ * evaluation is right. ratecl_cl_enqueue() returns without waiting even behind an event that the caller has
+ * not fired. */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include "caller.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- The library's calls find these functions before OpenCL's ---- */
 
+/* What gives something back does not fail: it would stay in use. */
+
 static struct {
-    bool armed;
+    bool armed, may_wait;
     size_t calls, fails_at, waits;
 } injector;
 
@@ -20,6 +23,7 @@ static bool fails(bool waits)
 {
     if (!injector.armed)
         return false;
+    waits = waits && !injector.may_wait;
     injector.waits += waits;
     injector.calls++;
     return waits || injector.calls == injector.fails_at;
@@ -38,7 +42,11 @@ static bool fails(bool waits)
 cl_int CL_API_CALL clGetEventInfo(cl_event event, cl_event_info name, size_t size, void *value,
                                   size_t *needed)
 {
-    STATUS_OF(false, clGetEventInfo, event, name, size, value, needed);
+    if (name != CL_EVENT_COMMAND_EXECUTION_STATUS) /* else a failure is none: the event counts as open */
+        STATUS_OF(false, clGetEventInfo, event, name, size, value, needed);
+    __typeof__(&clGetEventInfo) next;
+    NEXT(next, clGetEventInfo);
+    return next(event, name, size, value, needed);
 }
 
 cl_int CL_API_CALL clGetMemObjectInfo(cl_mem memory, cl_mem_info name, size_t size, void *value,
@@ -104,6 +112,29 @@ cl_int CL_API_CALL clEnqueueWriteBuffer(cl_command_queue queue, cl_mem buffer, c
     STATUS_OF(true, clEnqueueWriteBuffer, queue, buffer, blocking, offset, bytes, memory, count, list, event);
 }
 
+void *CL_API_CALL clEnqueueMapBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking,
+                                     cl_map_flags flags, size_t offset, size_t bytes, cl_uint count,
+                                     const cl_event *list, cl_event *event, cl_int *code)
+{
+    __typeof__(&clEnqueueMapBuffer) next;
+    NEXT(next, clEnqueueMapBuffer);
+    if (!fails(true))
+        return next(queue, buffer, blocking, flags, offset, bytes, count, list, event, code);
+    *code = CL_MAP_FAILURE;
+    return NULL;
+}
+
+cl_mem CL_API_CALL clCreateBuffer(cl_context context, cl_mem_flags flags, size_t bytes, void *memory,
+                                  cl_int *code)
+{
+    __typeof__(&clCreateBuffer) next;
+    NEXT(next, clCreateBuffer);
+    if (!fails(false))
+        return next(context, flags, bytes, memory, code);
+    *code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    return NULL;
+}
+
 cl_int CL_API_CALL clFlush(cl_command_queue queue)
 {
     STATUS_OF(false, clFlush, queue);
@@ -119,7 +150,7 @@ cl_int CL_API_CALL clWaitForEvents(cl_uint count, const cl_event *list)
     STATUS_OF(true, clWaitForEvents, count, list);
 }
 
-/* ---- The test ---- */
+/* ---- The caller's buffers ---- */
 
 typedef struct run {
     caller *owner;
@@ -223,8 +254,97 @@ START_TEST(failures)
 }
 END_TEST
 
+/* ---- Host memory ---- */
+
+typedef struct host_run {
+    ratecl_plan *plan;
+    ratecl_inputs inputs;
+    ratecl_outputs outputs;
+} host_run;
+
+static host_run host_open(const problem *given, ratecl_context *context)
+{
+    host_run made = { .inputs = problem_inputs(given) };
+    ratecl_plan_options options = problem_options(given, 0, given->term_count);
+    options.outputs = RATECL_OUTPUT_VALUES | RATECL_OUTPUT_GRADIENT_STATES;
+    options.accumulate = RATECL_OUTPUT_GRADIENT_STATES;
+    ASSERT_OK(ratecl_plan_create(context, &options, &made.plan));
+    made.outputs = (ratecl_outputs)RATECL_OUTPUTS_INIT;
+    made.outputs.value_count = ratecl_plan_value_count(made.plan);
+    made.outputs.values = suite_allocate(made.outputs.value_count * sizeof *made.outputs.values);
+    made.outputs.gradient_states = suite_allocate(given->inputs[STATES].bytes);
+    return made;
+}
+
+static void host_close(host_run *made)
+{
+    ratecl_plan_release(made->plan);
+    free(made->outputs.values);
+    free(made->outputs.gradient_states);
+}
+
+/* Evaluate a new plan, which makes its memory then, while the call number `fails_at` fails, and once more.
+ * True if there was such a call. */
+static bool evaluate_failing(const problem *given, ratecl_context *context, size_t fails_at,
+                             const double *values, const char *device)
+{
+    host_run r = host_open(given, context);
+    injector.calls = 0;
+    injector.fails_at = fails_at;
+    injector.armed = injector.may_wait = true;
+    const ratecl_status status = ratecl_evaluate(r.plan, &r.inputs, &r.outputs);
+    injector.armed = injector.may_wait = false;
+    const bool failed = injector.calls >= fails_at;
+    ck_assert_msg((status != RATECL_OK) == failed, "%s: call %zu of %zu failed: %s", device, fails_at,
+                  injector.calls, ratecl_status_name(status));
+    ASSERT_OK(ratecl_evaluate(r.plan, &r.inputs, &r.outputs));
+    ck_assert_mem_eq(r.outputs.values, values, r.outputs.value_count * sizeof *values);
+    host_close(&r);
+    return failed;
+}
+
+/* Host memory that is read in place, copied whole, and copied in pieces. */
+static void host_failures_on(caller *owner, const char *device)
+{
+    static const struct {
+        const char *memory;
+        uint64_t limit;
+    } ways[] = { { "", 0 }, { "staged", 0 }, { "staged", 300 } };
+    static const char *const texts[] = { "firing_rate", "state_prediction", "entropy" };
+    const array_spec states = { .shape = { 2, 31, 7 }, .kind = ARRAY_RATES, .seed = 97 };
+    array_spec specs[INPUT_COUNT];
+    problem given;
+    problem_specs(specs, &states);
+    problem_make(&given, specs, texts, COUNT(texts));
+    for (size_t k = 0; k < COUNT(ways); k++) {
+        setenv("RATECL_HOST_MEMORY", ways[k].memory, 1);
+        ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+        options.staging_limit = ways[k].limit;
+        ratecl_context *context = NULL;
+        ASSERT_OK(ratecl_cl_context_create(owner->context, owner->device, owner->queue, &options, &context));
+        outcome expected = problem_evaluate(&given, context, 0, given.term_count);
+        problem_check(&given, &expected, 0, device);
+        size_t failed = 0;
+        while (evaluate_failing(&given, context, failed + 1, expected.values, device))
+            failed++;
+        printf("%s: host memory%s%s, limit %d: %zu calls failed\n", device, *ways[k].memory ? " " : "",
+               ways[k].memory, (int)ways[k].limit, failed);
+        ck_assert_uint_gt(failed, 10);
+        outcome_free(&expected);
+        ratecl_context_release(context);
+    }
+    setenv("RATECL_HOST_MEMORY", "", 1);
+    problem_free(&given);
+}
+
+START_TEST(host_failures)
+{
+    caller_each(host_failures_on);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = { failures };
+    const TTest *const tests[] = { failures, host_failures };
     return suite_run("failures", tests, COUNT(tests));
 }

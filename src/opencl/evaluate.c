@@ -57,11 +57,20 @@ static ratecl_status mark_end(rc_cl_chain *c)
     return RATECL_OK;
 }
 
+/* True if a command, and with it all that it waited for, is complete or was given up. */
+static bool is_over(cl_event event)
+{
+    cl_int state = CL_QUEUED;
+    return clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) ==
+               CL_SUCCESS &&
+           state <= CL_COMPLETE;
+}
+
 /* A plan has one scratch area, so the previous evaluation must finish first. In an in-order queue it does. */
 static ratecl_status follow_last(rc_cl_chain *c)
 {
     rc_cl_plan *plan = c->plan;
-    if (!plan->last || !plan->out_of_order)
+    if (!plan->last || !plan->out_of_order || is_over(plan->last))
         return RATECL_OK;
     if (c->wait_count) {
         cl_event both[2] = { plan->last, NULL };
