@@ -2,8 +2,8 @@
 /* The caller's own OpenCL objects: queues of either kind, buffers read in place, events, and objects that do
  * not belong together. */
 #define _GNU_SOURCE /* RTLD_NEXT */
+#include "caller.h"
 #include "gradient_check.h"
-#include "suite_opencl.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -41,144 +41,23 @@ cl_command_queue CL_API_CALL clCreateCommandQueue(cl_context context, cl_device_
     NEXT(clCreateCommandQueue, context, device, properties, code);
 }
 
-/* ---- The caller's side ---- */
-
-typedef struct caller {
-    cl_device_id device;
-    cl_context context;
-    cl_command_queue queue;
-} caller;
-
-static caller caller_make(const char *id, cl_command_queue_properties properties)
-{
-    cl_platform_id platform;
-    caller made = { .device = suite_cl_device(id, &platform) };
-    const cl_context_properties of[] = { CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0 };
-    cl_int code;
-    made.context = clCreateContext(of, 1, &made.device, NULL, NULL, &code);
-    ASSERT_CL(code);
-    made.queue = clCreateCommandQueue(made.context, made.device, properties, &code);
-    ASSERT_CL(code);
-    return made;
-}
-
-static void caller_release(caller *made)
-{
-    ASSERT_CL(clReleaseCommandQueue(made->queue));
-    ASSERT_CL(clReleaseContext(made->context));
-}
-
-static cl_mem buffer_of(const caller *owner, const void *memory, size_t bytes)
-{
-    cl_int code;
-    const cl_mem_flags flags = memory ? CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR : CL_MEM_READ_WRITE;
-    void *copy = memory ? suite_copy(memory, bytes) : NULL; /* OpenCL wants a pointer without const */
-    cl_mem buffer = clCreateBuffer(owner->context, flags, bytes, copy, &code);
-    ASSERT_CL(code);
-    free(copy);
-    return buffer;
-}
-
-static ratecl_cl_inputs upload(const caller *owner, const problem *given)
-{
-    ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
-    inputs.states = buffer_of(owner, given->inputs[STATES].memory, given->inputs[STATES].bytes);
-    inputs.reference = buffer_of(owner, given->inputs[REFERENCE].memory, given->inputs[REFERENCE].bytes);
-    inputs.weights = buffer_of(owner, given->inputs[WEIGHTS].memory, given->inputs[WEIGHTS].bytes);
-    return inputs;
-}
-
-static void release_buffers(const ratecl_cl_inputs *inputs)
-{
-    ASSERT_CL(clReleaseMemObject(inputs->states));
-    ASSERT_CL(clReleaseMemObject(inputs->reference));
-    ASSERT_CL(clReleaseMemObject(inputs->weights));
-}
-
-static ratecl_context *adopt(const caller *owner)
-{
-    ratecl_context *context = NULL;
-    ASSERT_OK(ratecl_cl_context_create(owner->context, owner->device, owner->queue, NULL, &context));
-    return context;
-}
-
-static problem make_problem(ratecl_element element, array_order order, uint64_t seed)
-{
-    const array_spec states = { .shape = { 2, suite_is_small() ? 3 : 31, 7 },
-                                .kind = ARRAY_RATES,
-                                .element = element,
-                                .order = order,
-                                .seed = seed };
-    array_spec specs[INPUT_COUNT];
-    problem_specs(specs, &states);
-    problem made;
-    problem_make(&made, specs, NULL, 0);
-    return made;
-}
-
-/* Wait, and compare with the oracle. */
-static void wait_and_check(ratecl_plan *plan, const problem *given, const char *device)
-{
-    outcome got = { .value_count = ratecl_plan_value_count(plan), .term_count = given->term_count };
-    got.values = suite_allocate(got.value_count * sizeof *got.values);
-    got.skipped = suite_allocate(got.term_count * sizeof *got.skipped);
-    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
-    outputs.values = got.values;
-    outputs.value_count = got.value_count;
-    outputs.total = &got.total;
-    outputs.skipped = got.skipped;
-    outputs.skipped_count = got.term_count;
-    got.status = ratecl_cl_wait(plan, &outputs);
-    problem_check(given, &got, 0, device);
-    outcome_free(&got);
-}
-
-/* Run a test on each OpenCL device with an in-order and with an out-of-order queue. */
-static void on_each(void (*test)(caller *owner, const char *device))
-{
-    ratecl_device_info devices[SUITE_DEVICES_MAX];
-    const size_t count = suite_devices(devices);
-    size_t tested = 0;
-    for (size_t d = 0; d < count; d++) {
-        if (devices[d].kind == RATECL_DEVICE_OPENMP)
-            continue;
-        cl_platform_id platform;
-        cl_command_queue_properties can = 0;
-        ASSERT_CL(clGetDeviceInfo(suite_cl_device(devices[d].id, &platform), CL_DEVICE_QUEUE_PROPERTIES,
-                                  sizeof can, &can, NULL));
-        const cl_command_queue_properties orders[] = { 0, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE };
-        for (size_t k = 0; k < COUNT(orders); k++) {
-            if ((orders[k] & can) != orders[k]) {
-                printf("%s: out-of-order queue skipped: the device has none\n", devices[d].id);
-                continue;
-            }
-            caller owner = caller_make(devices[d].id, orders[k]);
-            test(&owner, devices[d].id);
-            caller_release(&owner);
-            tested++;
-        }
-    }
-    if (tested == 0)
-        printf("skipped: no OpenCL device among those to test\n");
-}
-
 /* ---- Buffers in place ---- */
 
 static void in_place_on(caller *owner, const char *device)
 {
     static const array_order orders[] = { ORDER_C, ORDER_OFFSET, ORDER_TIME_FIRST, ORDER_REVERSED };
-    ratecl_context *context = adopt(owner);
+    ratecl_context *context = caller_context(owner);
     for (size_t k = 0; k < COUNT(orders); k++) {
-        problem given = make_problem(k % 2 ? RATECL_F32 : RATECL_U8, orders[k], 41);
+        problem given = caller_problem(k % 2 ? RATECL_F32 : RATECL_U8, orders[k], 41);
         const size_t before = creations;
         ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
         ck_assert_uint_gt(creations, before); /* the library's calls are counted */
-        const ratecl_cl_inputs inputs = upload(owner, &given);
+        const ratecl_cl_inputs inputs = caller_upload(owner, &given);
         for (int again = 0; again < 2; again++) {
             ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
-            wait_and_check(plan, &given, device);
+            caller_wait_and_check(plan, &given, device);
         }
-        release_buffers(&inputs);
+        caller_release_inputs(&inputs);
         ratecl_plan_release(plan);
         problem_free(&given);
     }
@@ -187,20 +66,20 @@ static void in_place_on(caller *owner, const char *device)
 
 START_TEST(in_place)
 {
-    on_each(in_place_on);
+    caller_each(in_place_on);
 }
 END_TEST
 
 /* Host memory on the caller's queue gives the bits that the buffers give. */
 static void host_memory_on(caller *owner, const char *device)
 {
-    ratecl_context *context = adopt(owner);
-    problem given = make_problem(RATECL_F32, ORDER_C, 43);
+    ratecl_context *context = caller_context(owner);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 43);
     outcome got = problem_evaluate(&given, context, 0, given.term_count);
     problem_check(&given, &got, 0, device);
 
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
-    const ratecl_cl_inputs inputs = upload(owner, &given);
+    const ratecl_cl_inputs inputs = caller_upload(owner, &given);
     ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
     double *values = suite_allocate(got.value_count * sizeof *values);
     ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
@@ -209,7 +88,7 @@ static void host_memory_on(caller *owner, const char *device)
     ASSERT_OK(ratecl_cl_wait(plan, &outputs));
     ck_assert_mem_eq(values, got.values, got.value_count * sizeof *values);
     free(values);
-    release_buffers(&inputs);
+    caller_release_inputs(&inputs);
     ratecl_plan_release(plan);
     outcome_free(&got);
     problem_free(&given);
@@ -218,7 +97,7 @@ static void host_memory_on(caller *owner, const char *device)
 
 START_TEST(host_memory)
 {
-    on_each(host_memory_on);
+    caller_each(host_memory_on);
 }
 END_TEST
 
@@ -232,16 +111,16 @@ static void pieces_on(caller *owner, const char *device)
     ratecl_context *context = NULL;
     ASSERT_OK(ratecl_cl_context_create(owner->context, owner->device, owner->queue, &options, &context));
     for (size_t k = 0; k < COUNT(orders); k++) {
-        problem given = make_problem(RATECL_F32, orders[k], 47);
+        problem given = caller_problem(RATECL_F32, orders[k], 47);
         ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
-        const ratecl_cl_inputs buffers = upload(owner, &given);
+        const ratecl_cl_inputs buffers = caller_upload(owner, &given);
         const ratecl_inputs inputs = problem_inputs(&given);
         double total;
         ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
         outputs.total = &total;
         ASSERT_OK(ratecl_cl_enqueue(plan, &buffers, NULL, 0, NULL, NULL));
         ASSERT_OK(ratecl_evaluate(plan, &inputs, &outputs));
-        release_buffers(&buffers);
+        caller_release_inputs(&buffers);
         ratecl_plan_release(plan);
 
         gradients of;
@@ -257,7 +136,7 @@ static void pieces_on(caller *owner, const char *device)
 
 START_TEST(host_memory_in_pieces)
 {
-    on_each(pieces_on);
+    caller_each(pieces_on);
 }
 END_TEST
 
@@ -270,45 +149,52 @@ static cl_int state_of(cl_event event)
     return state;
 }
 
-/* The states are written only after a user event, and the evaluation waits for that write. The call returns
- * before, the event is complete after. */
+/* Oclgrind flushes in the caller's thread and never returns while a user event is open. */
+static bool can_gate(const ratecl_context *context, const char *device)
+{
+    ratecl_device_info info = { .size = sizeof info };
+    ASSERT_OK(ratecl_context_device(context, &info));
+    const bool can = !strstr(info.name, "Oclgrind");
+    if (!can)
+        printf("%s: the open user event is skipped: Oclgrind hangs on it\n", device);
+    return can;
+}
+
+/* The states are copied into place only after a user event, and the evaluation waits for that copy. The call
+ * returns before, the event is complete after. */
 static void events_on(caller *owner, const char *device)
 {
-    ratecl_context *context = adopt(owner);
-    problem given = make_problem(RATECL_F32, ORDER_C, 47);
+    ratecl_context *context = caller_context(owner);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 47);
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
-    ratecl_cl_inputs inputs = upload(owner, &given);
+    ratecl_cl_inputs inputs = caller_upload(owner, &given);
     const array *states = &given.inputs[STATES];
-    ASSERT_CL(clReleaseMemObject(inputs.states));
-    inputs.states = buffer_of(owner, NULL, states->bytes);
+    cl_mem source = inputs.states;
+    inputs.states = caller_buffer(owner, NULL, states->bytes);
 
     cl_int code;
     cl_event gate = clCreateUserEvent(owner->context, &code), written = NULL, done = NULL;
     ASSERT_CL(code);
-    /* Oclgrind flushes in the caller's thread and never returns while a user event is open. */
-    ratecl_device_info info = { .size = sizeof info };
-    ASSERT_OK(ratecl_context_device(context, &info));
-    const bool can_gate = !strstr(info.name, "Oclgrind");
-    if (!can_gate) {
-        printf("%s: the open user event is skipped: Oclgrind hangs on it\n", device);
+    const bool gates = can_gate(context, device);
+    if (!gates)
         ASSERT_CL(clSetUserEventStatus(gate, CL_COMPLETE));
-    }
-    ASSERT_CL(clEnqueueWriteBuffer(owner->queue, inputs.states, CL_FALSE, 0, states->bytes, states->memory, 1,
-                                   &gate, &written));
+    ASSERT_CL(
+        clEnqueueCopyBuffer(owner->queue, source, inputs.states, 0, 0, states->bytes, 1, &gate, &written));
     ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 1, &written, &done));
     ck_assert_ptr_nonnull(done);
-    if (can_gate) {
+    if (gates) {
         ck_assert_int_ne(state_of(done), CL_COMPLETE);
         ASSERT_CL(clSetUserEventStatus(gate, CL_COMPLETE));
     }
     ASSERT_CL(clWaitForEvents(1, &done));
     ck_assert_int_eq(state_of(done), CL_COMPLETE);
-    wait_and_check(plan, &given, device);
+    caller_wait_and_check(plan, &given, device);
 
     ASSERT_CL(clReleaseEvent(gate));
     ASSERT_CL(clReleaseEvent(written));
     ASSERT_CL(clReleaseEvent(done));
-    release_buffers(&inputs);
+    ASSERT_CL(clReleaseMemObject(source));
+    caller_release_inputs(&inputs);
     ratecl_plan_release(plan);
     problem_free(&given);
     ratecl_context_release(context);
@@ -316,7 +202,51 @@ static void events_on(caller *owner, const char *device)
 
 START_TEST(events)
 {
-    on_each(events_on);
+    caller_each(events_on);
+}
+END_TEST
+
+/* Commands that the caller enqueues after an evaluation, and that wait for the caller, keep neither its
+ * results nor the diagnosis of a bad one. */
+static void later_commands_on(caller *owner, const char *device)
+{
+    ratecl_context *context = caller_context(owner);
+    if (can_gate(context, device)) {
+        problem given = caller_problem(RATECL_F32, ORDER_C, 101);
+        ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
+        const array *states = &given.inputs[STATES];
+        ratecl_cl_inputs good = caller_upload(owner, &given);
+        array_store(RATECL_F32, (char *)states->memory + array_place(&states->layout, 1, 2, 3), (double)NAN);
+        ratecl_cl_inputs bad = caller_upload(owner, &given);
+
+        cl_int code;
+        cl_event gates[2];
+        for (int k = 0; k < 2; k++) {
+            ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+            gates[k] = clCreateUserEvent(owner->context, &code);
+            ASSERT_CL(code);
+            ASSERT_OK(ratecl_cl_enqueue(plan, k ? &bad : &good, NULL, 0, NULL, NULL));
+            ASSERT_CL(clEnqueueMarkerWithWaitList(owner->queue, 1, &gates[k], NULL));
+            ASSERT_CL(clFlush(owner->queue));
+            if (k == 0)
+                caller_wait_and_check(plan, &given, device);
+            else
+                ASSERT_FAILS(ratecl_cl_wait(plan, &outputs), RATECL_ERROR_DOMAIN, "states", "[1,2,3]");
+            ASSERT_CL(clSetUserEventStatus(gates[k], CL_COMPLETE));
+            ASSERT_CL(clReleaseEvent(gates[k]));
+        }
+        ASSERT_CL(clFinish(owner->queue));
+        caller_release_inputs(&good);
+        caller_release_inputs(&bad);
+        ratecl_plan_release(plan);
+        problem_free(&given);
+    }
+    ratecl_context_release(context);
+}
+
+START_TEST(later_commands)
+{
+    caller_each(later_commands_on);
 }
 END_TEST
 
@@ -325,14 +255,14 @@ END_TEST
 static void values_buffer_on(caller *owner, const char *device)
 {
     enum { ZONE = 8 };
-    ratecl_context *context = adopt(owner);
-    problem given = make_problem(RATECL_F32, ORDER_C, 53);
+    ratecl_context *context = caller_context(owner);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 53);
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
-    const ratecl_cl_inputs inputs = upload(owner, &given);
+    const ratecl_cl_inputs inputs = caller_upload(owner, &given);
     const size_t count = ratecl_plan_value_count(plan) + 1;
     float *zeros = suite_allocate((count + ZONE) * sizeof *zeros);
-    cl_mem values = buffer_of(owner, NULL, (count + ZONE) * sizeof(float));
-    cl_mem small = buffer_of(owner, NULL, (count - 1) * sizeof(float));
+    cl_mem values = caller_buffer(owner, NULL, (count + ZONE) * sizeof(float));
+    cl_mem small = caller_buffer(owner, NULL, (count - 1) * sizeof(float));
     const ratecl_cl_outputs outputs = { .size = sizeof outputs, .values = values };
     const ratecl_cl_outputs too_small = { .size = sizeof outputs, .values = small };
     for (size_t k = 0; k < count + ZONE; k++)
@@ -360,14 +290,14 @@ static void values_buffer_on(caller *owner, const char *device)
     }
     ck_assert_double_eq_tol((double)got[count - 1], total, 1e-5 * magnitude);
     ck_assert_mem_eq(got + count, zeros + count, ZONE * sizeof *got);
-    wait_and_check(plan, &given, device);
+    caller_wait_and_check(plan, &given, device);
 
     free(got);
     free(zeros);
     ASSERT_CL(clReleaseEvent(done));
     ASSERT_CL(clReleaseMemObject(small));
     ASSERT_CL(clReleaseMemObject(values));
-    release_buffers(&inputs);
+    caller_release_inputs(&inputs);
     ratecl_plan_release(plan);
     problem_free(&given);
     ratecl_context_release(context);
@@ -375,7 +305,7 @@ static void values_buffer_on(caller *owner, const char *device)
 
 START_TEST(values_buffer)
 {
-    on_each(values_buffer_on);
+    caller_each(values_buffer_on);
 }
 END_TEST
 
@@ -383,23 +313,24 @@ END_TEST
 
 static void in_flight_on(caller *owner, const char *device)
 {
-    ratecl_context *context = adopt(owner);
-    problem first = make_problem(RATECL_F32, ORDER_C, 59), second = make_problem(RATECL_F32, ORDER_C, 61);
+    ratecl_context *context = caller_context(owner);
+    problem first = caller_problem(RATECL_F32, ORDER_C, 59), second = caller_problem(RATECL_F32, ORDER_C, 61);
     ratecl_plan *plan = problem_plan(&first, context, 0, first.term_count);
     ratecl_plan *other = problem_plan(&first, context, 0, first.term_count);
-    const ratecl_cl_inputs from_first = upload(owner, &first), from_second = upload(owner, &second);
+    const ratecl_cl_inputs from_first = caller_upload(owner, &first),
+                           from_second = caller_upload(owner, &second);
 
     /* One plan twice: the second one's results. Another plan between them keeps its own. */
     ASSERT_OK(ratecl_cl_enqueue(plan, &from_first, NULL, 0, NULL, NULL));
     ASSERT_OK(ratecl_cl_enqueue(other, &from_first, NULL, 0, NULL, NULL));
     ASSERT_OK(ratecl_cl_enqueue(plan, &from_second, NULL, 0, NULL, NULL));
-    wait_and_check(plan, &second, device);
-    wait_and_check(other, &first, device);
+    caller_wait_and_check(plan, &second, device);
+    caller_wait_and_check(other, &first, device);
 
     ratecl_plan_release(plan);
     ratecl_plan_release(other);
-    release_buffers(&from_first);
-    release_buffers(&from_second);
+    caller_release_inputs(&from_first);
+    caller_release_inputs(&from_second);
     problem_free(&first);
     problem_free(&second);
     ratecl_context_release(context);
@@ -407,7 +338,7 @@ static void in_flight_on(caller *owner, const char *device)
 
 START_TEST(two_in_flight)
 {
-    on_each(in_flight_on);
+    caller_each(in_flight_on);
 }
 END_TEST
 
@@ -423,11 +354,11 @@ typedef struct buffer_run {
 static cl_mem buffer_of_reals(const buffer_run *run, const double *values, size_t count)
 {
     if (run->precision == RATECL_PRECISION_F64)
-        return buffer_of(run->owner, values, count * sizeof *values);
+        return caller_buffer(run->owner, values, count * sizeof *values);
     float *narrow = suite_allocate(count * sizeof *narrow);
     for (size_t k = 0; k < count; k++)
         narrow[k] = (float)values[k];
-    cl_mem made = buffer_of(run->owner, narrow, count * sizeof *narrow);
+    cl_mem made = caller_buffer(run->owner, narrow, count * sizeof *narrow);
     free(narrow);
     return made;
 }
@@ -435,7 +366,7 @@ static cl_mem buffer_of_reals(const buffer_run *run, const double *values, size_
 /* What is in the buffer then, as it was where nothing is written. */
 static cl_mem buffer_to_write(const caller *owner, const void *memory, size_t bytes)
 {
-    cl_mem made = buffer_of(owner, NULL, bytes);
+    cl_mem made = caller_buffer(owner, NULL, bytes);
     ASSERT_CL(clEnqueueWriteBuffer(owner->queue, made, CL_TRUE, 0, bytes, memory, 0, NULL, NULL));
     return made;
 }
@@ -453,9 +384,9 @@ static ratecl_status evaluate_in_buffers(ratecl_plan *plan, const ratecl_inputs 
     const caller *owner = run->owner;
     const double one = 1;
     ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
-    inputs.states = buffer_of(owner, given->states, given->states_bytes);
-    inputs.reference = buffer_of(owner, given->reference, given->reference_bytes);
-    inputs.weights = buffer_of(owner, given->weights, given->weights_bytes);
+    inputs.states = caller_buffer(owner, given->states, given->states_bytes);
+    inputs.reference = caller_buffer(owner, given->reference, given->reference_bytes);
+    inputs.weights = caller_buffer(owner, given->weights, given->weights_bytes);
     inputs.scale = given->scale ? buffer_of_reals(run, given->scale, 1) : NULL;
     inputs.cotangents = given->cotangent_count
                             ? buffer_of_reals(run, given->cotangents, given->cotangent_count)
@@ -474,7 +405,7 @@ static ratecl_status evaluate_in_buffers(ratecl_plan *plan, const ratecl_inputs 
     ASSERT_CL(clReleaseEvent(done));
     const ratecl_status status = ratecl_cl_wait(plan, to);
     ck_assert_uint_eq(creations, before); /* an evaluation creates no buffer, kernel or queue */
-    release_buffers(&inputs);
+    caller_release_inputs(&inputs);
     ASSERT_CL(clReleaseMemObject(inputs.cotangents));
     if (inputs.scale)
         ASSERT_CL(clReleaseMemObject(inputs.scale));
@@ -487,9 +418,9 @@ static void gradients_on(caller *owner, const char *device)
         { .scale = 0, .element = RATECL_F32 },
         { .scale = -2.5, .element = RATECL_F32, .order = ORDER_REVERSED, .accumulates = true },
     };
-    ratecl_context *context = adopt(owner);
+    ratecl_context *context = caller_context(owner);
     for (size_t k = 0; k < COUNT(ways); k++) {
-        const problem given = make_problem(RATECL_F32, k ? ORDER_TIME_FIRST : ORDER_C, 83);
+        const problem given = caller_problem(RATECL_F32, k ? ORDER_TIME_FIRST : ORDER_C, 83);
         gradients of;
         gradients_take(&of, &given);
         const buffer_run run = { owner, of.given.precision };
@@ -505,7 +436,7 @@ static void gradients_on(caller *owner, const char *device)
 
 START_TEST(gradients_in_place)
 {
-    on_each(gradients_on);
+    caller_each(gradients_on);
 }
 END_TEST
 
@@ -515,18 +446,18 @@ static void gradient_refusals_on(caller *owner, const char *device)
     static const uint32_t all = RATECL_OUTPUT_VALUES | RATECL_OUTPUT_GRADIENT_STATES |
                                 RATECL_OUTPUT_GRADIENT_REFERENCE | RATECL_OUTPUT_GRADIENT_WEIGHTS;
     enum { ENOUGH = 1 << 16 };
-    ratecl_context *context = adopt(owner);
+    ratecl_context *context = caller_context(owner);
     caller stranger = caller_make(device, 0);
-    problem given = make_problem(RATECL_F32, ORDER_C, 89);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 89);
     ratecl_plan_options options = problem_options(&given, 0, given.term_count);
     options.outputs = all;
     ratecl_plan *plan = NULL;
     ASSERT_OK(ratecl_plan_create(context, &options, &plan));
 
-    const ratecl_cl_inputs good = upload(owner, &given);
-    cl_mem enough = buffer_of(owner, NULL, ENOUGH), small = buffer_of(owner, NULL, 2),
-           foreign = buffer_of(&stranger, NULL, ENOUGH);
-    cl_mem more[] = { buffer_of(owner, NULL, ENOUGH), buffer_of(owner, NULL, ENOUGH) };
+    const ratecl_cl_inputs good = caller_upload(owner, &given);
+    cl_mem enough = caller_buffer(owner, NULL, ENOUGH), small = caller_buffer(owner, NULL, 2),
+           foreign = caller_buffer(&stranger, NULL, ENOUGH);
+    cl_mem more[] = { caller_buffer(owner, NULL, ENOUGH), caller_buffer(owner, NULL, ENOUGH) };
     const ratecl_cl_outputs outputs = { .size = sizeof outputs,
                                         .gradient_states = enough,
                                         .gradient_reference = more[0],
@@ -552,11 +483,11 @@ static void gradient_refusals_on(caller *owner, const char *device)
     ASSERT_REFUSED(ratecl_cl_enqueue(plan, &factors, &outputs, 0, NULL, NULL), "cotangents", "at least");
 
     ASSERT_OK(ratecl_cl_enqueue(plan, &good, &outputs, 0, NULL, NULL));
-    wait_and_check(plan, &given, device);
+    caller_wait_and_check(plan, &given, device);
     const cl_mem made[] = { enough, small, foreign, more[0], more[1] };
     for (size_t k = 0; k < COUNT(made); k++)
         ASSERT_CL(clReleaseMemObject(made[k]));
-    release_buffers(&good);
+    caller_release_inputs(&good);
     ratecl_plan_release(plan);
     problem_free(&given);
     ratecl_context_release(context);
@@ -565,7 +496,7 @@ static void gradient_refusals_on(caller *owner, const char *device)
 
 START_TEST(gradient_refusals)
 {
-    on_each(gradient_refusals_on);
+    caller_each(gradient_refusals_on);
 }
 END_TEST
 
@@ -592,19 +523,19 @@ static cl_uint references_left(cl_context context, cl_uint expected)
 static void ownership_on(caller *owner, const char *device)
 {
     const cl_uint before = references(owner->context);
-    problem given = make_problem(RATECL_F32, ORDER_C, 67);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 67);
     cl_int code;
     caller brief = *owner;
     brief.queue = clCreateCommandQueue(owner->context, owner->device, 0, &code);
     ASSERT_CL(code);
-    ratecl_context *context = adopt(&brief);
+    ratecl_context *context = caller_context(&brief);
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
-    const ratecl_cl_inputs inputs = upload(&brief, &given);
+    const ratecl_cl_inputs inputs = caller_upload(&brief, &given);
     ASSERT_CL(clReleaseCommandQueue(brief.queue));
     ratecl_context_release(context);
     ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, NULL, 0, NULL, NULL));
-    release_buffers(&inputs);
-    wait_and_check(plan, &given, device);
+    caller_release_inputs(&inputs);
+    caller_wait_and_check(plan, &given, device);
     ratecl_plan_release(plan);
     problem_free(&given);
     ck_assert_uint_eq(references_left(owner->context, before), before);
@@ -612,7 +543,7 @@ static void ownership_on(caller *owner, const char *device)
 
 START_TEST(ownership)
 {
-    on_each(ownership_on);
+    caller_each(ownership_on);
 }
 END_TEST
 
@@ -638,16 +569,16 @@ static void refusals_on(caller *owner, const char *device)
                    "device", "cpu", "NULL");
     ck_assert_ptr_null(created);
 
-    problem given = make_problem(RATECL_F32, ORDER_C, 71);
-    context = adopt(owner);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 71);
+    context = caller_context(owner);
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
     ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
     ASSERT_REFUSED(ratecl_cl_wait(plan, &outputs), "enqueue");
     ASSERT_REFUSED(ratecl_cl_wait(NULL, &outputs), "plan", "NULL");
 
-    const ratecl_cl_inputs good = upload(owner, &given), foreign = upload(&stranger, &given);
-    cl_mem short_states = buffer_of(owner, NULL, given.inputs[STATES].bytes - 1);
-    cl_mem foreign_values = buffer_of(&stranger, NULL, 1 << 16);
+    const ratecl_cl_inputs good = caller_upload(owner, &given), foreign = caller_upload(&stranger, &given);
+    cl_mem short_states = caller_buffer(owner, NULL, given.inputs[STATES].bytes - 1);
+    cl_mem foreign_values = caller_buffer(&stranger, NULL, 1 << 16);
     cl_int code;
     cl_event foreign_event = clCreateUserEvent(stranger.context, &code);
     ASSERT_CL(code);
@@ -685,13 +616,13 @@ static void refusals_on(caller *owner, const char *device)
     outputs.value_count = 1;
     ASSERT_REFUSED(ratecl_cl_wait(plan, &outputs), "value_count", "1");
     ck_assert_double_eq(value, 0);
-    wait_and_check(plan, &given, device);
+    caller_wait_and_check(plan, &given, device);
 
     ASSERT_CL(clReleaseEvent(foreign_event));
     ASSERT_CL(clReleaseMemObject(foreign_values));
     ASSERT_CL(clReleaseMemObject(short_states));
-    release_buffers(&good);
-    release_buffers(&foreign);
+    caller_release_inputs(&good);
+    caller_release_inputs(&foreign);
     ratecl_plan_release(plan);
     problem_free(&given);
     ratecl_context_release(context);
@@ -700,7 +631,7 @@ static void refusals_on(caller *owner, const char *device)
 
 START_TEST(refusals)
 {
-    on_each(refusals_on);
+    caller_each(refusals_on);
 }
 END_TEST
 
@@ -708,7 +639,7 @@ END_TEST
 START_TEST(plan_without_opencl)
 {
     ratecl_context *context = suite_context("cpu");
-    problem given = make_problem(RATECL_F32, ORDER_C, 73);
+    problem given = caller_problem(RATECL_F32, ORDER_C, 73);
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
     const ratecl_cl_inputs inputs = RATECL_CL_INPUTS_INIT;
     const ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
@@ -725,21 +656,21 @@ END_TEST
 /* The diagnosis reads the caller's buffer. */
 static void domain_on(caller *owner, const char *device)
 {
-    ratecl_context *context = adopt(owner);
-    problem given = make_problem(RATECL_F32, ORDER_TIME_FIRST, 79);
+    ratecl_context *context = caller_context(owner);
+    problem given = caller_problem(RATECL_F32, ORDER_TIME_FIRST, 79);
     ratecl_plan *plan = problem_plan(&given, context, 0, given.term_count);
-    const ratecl_cl_inputs good = upload(owner, &given);
+    const ratecl_cl_inputs good = caller_upload(owner, &given);
     const array *states = &given.inputs[STATES];
     array_store(RATECL_F32, (char *)states->memory + array_place(&states->layout, 1, 2, 3), (double)NAN);
-    const ratecl_cl_inputs bad = upload(owner, &given);
+    const ratecl_cl_inputs bad = caller_upload(owner, &given);
 
     ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
     ASSERT_OK(ratecl_cl_enqueue(plan, &bad, NULL, 0, NULL, NULL));
     ASSERT_FAILS(ratecl_cl_wait(plan, &outputs), RATECL_ERROR_DOMAIN, "states", "1 of ", "[1,2,3]");
     ASSERT_OK(ratecl_cl_enqueue(plan, &good, NULL, 0, NULL, NULL));
-    wait_and_check(plan, &given, device);
-    release_buffers(&good);
-    release_buffers(&bad);
+    caller_wait_and_check(plan, &given, device);
+    caller_release_inputs(&good);
+    caller_release_inputs(&bad);
     ratecl_plan_release(plan);
     problem_free(&given);
     ratecl_context_release(context);
@@ -747,14 +678,34 @@ static void domain_on(caller *owner, const char *device)
 
 START_TEST(domain)
 {
-    on_each(domain_on);
+    caller_each(domain_on);
+}
+END_TEST
+
+/* A library that cannot be preloaded is left out without an error. */
+START_TEST(preloaded)
+{
+    const char *name = getenv("RATECL_TEST_PRELOADED");
+    if (name)
+        ck_assert_msg(dlsym(RTLD_DEFAULT, name) != NULL, "%s was not preloaded", name);
 }
 END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { in_place,      host_memory,   host_memory_in_pieces, events,
-                                   values_buffer, two_in_flight, gradients_in_place,    gradient_refusals,
-                                   ownership,     refusals,      plan_without_opencl,   domain };
+    const TTest *const tests[] = { preloaded,
+                                   in_place,
+                                   host_memory,
+                                   host_memory_in_pieces,
+                                   events,
+                                   later_commands,
+                                   values_buffer,
+                                   two_in_flight,
+                                   gradients_in_place,
+                                   gradient_refusals,
+                                   ownership,
+                                   refusals,
+                                   plan_without_opencl,
+                                   domain };
     return suite_run("interop", tests, COUNT(tests));
 }

@@ -71,15 +71,17 @@ typedef struct ratecl_cl_outputs {
  *  is complete when values and gradients are there; the caller releases it.
  *
  *  A plan holds one evaluation in flight: enqueueing a second one lets it follow the first in the
- *  queue, and ratecl_cl_wait() then gives the second one's results.
+ *  queue, and ratecl_cl_wait() then gives the second one's results. A call never waits, on failure
+ *  neither; after one there is nothing to wait for, and the plan can be enqueued again.
  *  Errors: ARGUMENT (a buffer is missing, too small or of another context; nothing is enqueued),
  *  DEVICE, MEMORY. */
 RATECL_EXPORT ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *inputs,
                                               const ratecl_cl_outputs *outputs, cl_uint wait_count,
                                               const cl_event *wait_list, cl_event *event);
 
-/** Wait for the evaluation that was enqueued last, and give its values as ratecl_evaluate() does; the
- *  gradients are in the caller's buffers, and the fields for them are not read.
+/** Wait for the evaluation that was enqueued last, and for nothing that was enqueued after it, and give its
+ *  values as ratecl_evaluate() does; the gradients are in the caller's buffers, and the fields for them are
+ *  not read.
  *  Errors: ARGUMENT (nothing was enqueued, or `outputs` is too small), DOMAIN, DEVICE, MEMORY. */
 RATECL_EXPORT ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *outputs);
 

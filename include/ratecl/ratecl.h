@@ -119,7 +119,10 @@ typedef struct ratecl_context_options {
     int32_t threads;         /**< of the OpenMP path; 0: what OpenMP gives */
     uint64_t staging_limit;  /**< bytes of device memory for states that come from host memory; what
                                   is larger is evaluated in pieces, of one block of rows at least.
-                                  0: the device's largest buffer */
+                                  0: the device's largest buffer. Devices that do not share the
+                                  host's memory get theirs through page-locked memory of up to
+                                  16 MiB a plan; RATECL_HOST_MEMORY=staged in the environment lets
+                                  every OpenCL device do so, for tests */
     ratecl_log_function log; /**< NULL: none */
     void *log_user;
     ratecl_program_cache program_cache; /**< of an OpenCL device */

@@ -3,7 +3,7 @@
 #ifndef RATECL_SRC_OPENCL_CHAIN_H
 #define RATECL_SRC_OPENCL_CHAIN_H
 
-#include "cl.h"
+#include "staging.h"
 
 /* In a queue that is out of order, each command waits for the one before. */
 typedef struct rc_cl_chain {
@@ -19,7 +19,7 @@ static inline void rc_cl_chain_on(rc_cl_chain *c, cl_event event)
     if (c->last)
         clReleaseEvent(c->last);
     c->last = event;
-    c->wait_count = c->plan->context->out_of_order && event;
+    c->wait_count = c->plan->out_of_order && event;
     c->wait_list = c->wait_count ? &c->last : NULL;
 }
 
@@ -27,23 +27,12 @@ static inline void rc_cl_chain_on(rc_cl_chain *c, cl_event event)
 static inline cl_event *rc_cl_chain_event(const rc_cl_chain *c, cl_event *event)
 {
     *event = NULL;
-    return c->plan->context->out_of_order ? event : NULL;
+    return c->plan->out_of_order ? event : NULL;
 }
 
-/* ---- pieces.c ---- */
+/* ---- launches.c ---- */
 
 /* Enqueue a step, in as many launches and pieces as it takes. */
 ratecl_status rc_cl_enqueue_step(rc_cl_chain *c, const rc_cl_step *step, const rc_cl_exchange *exchange);
-
-/* Elements from one row to the next, where every row ends before the next begins and all are so far apart;
- * else 0. */
-int64_t rc_cl_row_pitch(const rc_view *view);
-
-/* Make the plan's device memory for the pieces of an array of these rows. */
-ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const rc_view *view,
-                                 cl_mem_flags flags);
-/* Forget what an evaluation left of its pieces; nothing of it may be in flight. */
-void rc_cl_staging_reset(rc_cl_staging *staging);
-void rc_cl_staging_release(rc_cl_staging *staging);
 
 #endif

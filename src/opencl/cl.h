@@ -10,6 +10,7 @@
 #include "path.h"
 #include "program.h"
 #include "tuning.h"
+#include "workers.h"
 
 /* Hand up a failed OpenCL call: the message names the call and its code. */
 #define CL_TRY(call)                         \
@@ -42,7 +43,8 @@ typedef struct rc_cl_context {
     void *log_user;
     rc_cl_cache cache;
     char tuned[2][RC_TUNING_BYTES]; /* by precision: parameters found on this device, or "" */
-    pthread_mutex_t lock;           /* of `programs` */
+    pthread_mutex_t lock;           /* of `workers` and `programs` */
+    rc_workers *workers;            /* that copy host memory, made when first needed */
     rc_cl_program *programs;        /* a list that only grows */
 } rc_cl_context;
 
@@ -73,8 +75,16 @@ typedef struct rc_cl_slot {
     cl_event host_done, device_done; /* the last commands of each side that use it, or NULL */
 } rc_cl_slot;
 
-/* How an array in host memory goes through the device: in pieces of rows, which are copied side by side into
- * the slots unless the device can have them where they lie. */
+/* Page-locked host memory, mapped for as long as the plan lives, which the device reads and writes at the
+ * speed of its bus. */
+typedef struct rc_cl_pinned {
+    cl_mem memory;
+    char *host;
+    cl_event done; /* the last transfer that uses it, or NULL */
+} rc_cl_pinned;
+
+/* How an array in host memory that the device has no room for goes through it: in pieces of rows, which are
+ * copied side by side into the slots unless the device can have them where they lie. */
 typedef struct rc_cl_staging {
     int64_t rows;  /* that a piece holds at most; 0: the array is not cut */
     bool in_place; /* the device shares the host's memory */
@@ -82,9 +92,19 @@ typedef struct rc_cl_staging {
     int turn; /* the slot that was used last */
 } rc_cl_staging;
 
+/* A gradient in device memory, which goes back to host memory when it is done. */
+typedef struct rc_cl_result {
+    cl_mem memory;
+    rc_view view; /* how it lies there: as in host memory unless there are gaps, and then in C order */
+    bool wanted, has_gaps;
+} rc_cl_result;
+
 typedef struct rc_cl_plan {
     rc_cl_context *context;
-    const rc_spec *spec; /* lives as long as the plan */
+    const rc_spec *spec;  /* lives as long as the plan */
+    const rc_spec *model; /* compile-time options follow this one: the same, but for a warm-up (prepare.c) */
+    cl_command_queue queue; /* receives the launches: the context's, or `transfers` for a warm-up */
+    bool out_of_order;      /* that queue: events chain what depends on one another */
     rc_tuning tuning;
     size_t real_bytes;
     size_t group_lanes; /* the largest work-group that all kernels so far can have */
@@ -94,21 +114,28 @@ typedef struct rc_cl_plan {
     cl_mem *buffers; /* scratch that the steps hold */
     size_t buffer_count;
 
+    cl_mem results;         /* holds both of these, so that one transfer brings them */
     cl_mem values, skipped; /* value_count + 1 reals; term_count longs */
-    void *host_values;
-    cl_long *host_skipped;
+    size_t results_bytes, skipped_offset;
+    char *host_results;
 
     cl_kernel coefficients; /* NULL where there is no gradient; its first arguments change */
     cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
     void *host_cotangents;
 
+    /* The plan's own queue, in order, for what must not wait behind later commands of the caller. */
+    cl_command_queue transfers;
+
     /* For arrays in host memory, made when first needed: */
-    cl_command_queue transfers;    /* in order: what the host does while the context's queue computes */
     cl_mem copies[RC_INPUT_COUNT]; /* inputs that are not cut */
+    rc_cl_result gradients[RC_INPUT_COUNT];
     rc_cl_staging staging[RC_INPUT_COUNT], gradient_staging[RC_INPUT_COUNT];
+    rc_cl_pinned pinned[2];
+    size_t pinned_bytes; /* of each */
+    int pinned_turn;     /* the one that was used last */
 
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
-    cl_event last;                 /* of the evaluation in flight */
+    cl_event last;                 /* of the last command that was enqueued: the next evaluation follows it */
 } rc_cl_plan;
 
 /* ---- devices.c ---- */
@@ -133,10 +160,16 @@ extern const rc_tuner rc_cl_tuner;
 ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void **plan_state);
 void rc_cl_plan_release(void *plan_state);
 
+/* Make a plan of `spec`, with the compile-time options that `model` has, in work-groups of at most *lanes.
+ * Where that was too many for a kernel, *lanes becomes what it allows and the status is UNSUPPORTED. */
+ratecl_status rc_cl_plan_make(rc_cl_context *context, const rc_spec *spec, const rc_spec *model,
+                              size_t *lanes, rc_cl_plan **made);
+
 /* ---- prepare.c ---- */
 
-/* Launch each kernel once, since drivers leave part of the compiling to the first launch. */
-ratecl_status rc_cl_plan_prepare(const rc_cl_plan *plan);
+/* Evaluate a small plan with the programs of `plan`, since drivers leave part of the compiling to the first
+ * launch. */
+ratecl_status rc_cl_prepare(const rc_cl_plan *plan);
 
 /* ---- evaluate.c ---- */
 
@@ -149,6 +182,7 @@ typedef struct rc_cl_source {
 
 typedef struct rc_cl_sink {
     cl_mem memory;
+    const rc_view *view; /* how the memory is laid out, where not as the plan says; else NULL */
     void *host;
 } rc_cl_sink;
 
@@ -161,11 +195,12 @@ typedef struct rc_cl_exchange {
     cl_mem scale, cotangents;
 } rc_cl_exchange;
 
-/* Enqueue all steps, and the reading of the results. `plan->last` is the last event afterwards. */
+/* Enqueue all steps after the events of `wait_list`, and return without waiting, whatever happens.
+ * `plan->last` is complete when all of it is done. After a failure the plan is as good as before. */
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list);
 
-/* Wait for that, and give the results. */
+/* Wait for that, and for nothing that was enqueued later; give the results. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
 
 ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation);

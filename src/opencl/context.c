@@ -25,6 +25,7 @@ static void context_release(void *context_state)
         free(program->key);
         free(program);
     }
+    rc_workers_release(context->workers);
     pthread_mutex_destroy(&context->lock);
     if (context->queue)
         clReleaseCommandQueue(context->queue);
@@ -64,7 +65,9 @@ static ratecl_status query_limits(rc_cl_context *context)
     limits->kind = context->info.kind;
     limits->device = context->info.name;
     limits->platform = context->info.platform;
-    context->shares_host_memory = unified && limits->kind == RATECL_DEVICE_CPU;
+    const char *host_memory = getenv("RATECL_HOST_MEMORY");
+    const bool staged = host_memory && strcmp(host_memory, "staged") == 0;
+    context->shares_host_memory = unified && limits->kind == RATECL_DEVICE_CPU && !staged;
     return RATECL_OK;
 }
 

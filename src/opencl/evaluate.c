@@ -5,16 +5,6 @@
 
 #include "chain.h"
 
-static ratecl_status enqueue_read(rc_cl_chain *c, cl_mem buffer, size_t bytes, void *host, cl_event *event)
-{
-    CL_TRY(clEnqueueReadBuffer(c->plan->context->queue, buffer, CL_FALSE, 0, bytes, host, c->wait_count,
-                               c->wait_list, event));
-    rc_cl_chain_on(c, *event);
-    return RATECL_OK;
-}
-
-/* ---- The whole ---- */
-
 /* The arguments of coefficients that differ from one evaluation to the next. */
 ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
@@ -43,35 +33,55 @@ static ratecl_status enqueue_steps(rc_cl_chain *c, const rc_cl_exchange *exchang
     return RATECL_OK;
 }
 
-static ratecl_status enqueue_results(rc_cl_chain *c, cl_mem values)
+static ratecl_status copy_values(rc_cl_chain *c, cl_mem values)
 {
-    rc_cl_plan *plan = c->plan;
-    const size_t bytes = (plan->spec->value_count + 1) * plan->real_bytes;
+    if (!values)
+        return RATECL_OK;
+    const size_t bytes = (c->plan->spec->value_count + 1) * c->plan->real_bytes;
     cl_event event;
-    if (values) {
-        cl_event *wanted = rc_cl_chain_event(c, &event);
-        CL_TRY(clEnqueueCopyBuffer(plan->context->queue, plan->values, values, 0, 0, bytes, c->wait_count,
-                                   c->wait_list, wanted));
-        rc_cl_chain_on(c, event);
-    }
-    RC_TRY(enqueue_read(c, plan->values, bytes, plan->host_values, &event));
-    return enqueue_read(c, plan->skipped, plan->spec->term_count * sizeof(cl_long), plan->host_skipped,
-                        &event);
+    cl_event *wanted = rc_cl_chain_event(c, &event);
+    CL_TRY(clEnqueueCopyBuffer(c->plan->queue, c->plan->values, values, 0, 0, bytes, c->wait_count,
+                               c->wait_list, wanted));
+    rc_cl_chain_on(c, event);
+    return RATECL_OK;
 }
 
-/* The scratch is the plan's one: the evaluation before must be through with it. In a queue in order it is. */
-static ratecl_status follow_last(rc_cl_chain *c, cl_event both[2])
+/* Leave an event that is complete when all commands of the chain are. */
+static ratecl_status mark_end(rc_cl_chain *c)
+{
+    cl_event event;
+    if (c->plan->out_of_order)
+        return RATECL_OK; /* the last command waits for all others */
+    CL_TRY(clEnqueueMarkerWithWaitList(c->plan->queue, 0, NULL, &event));
+    rc_cl_chain_on(c, event);
+    return RATECL_OK;
+}
+
+/* True if a command, and with it all that it waited for, is complete or was given up. */
+static bool is_over(cl_event event)
+{
+    cl_int state = CL_QUEUED;
+    return clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) ==
+               CL_SUCCESS &&
+           state <= CL_COMPLETE;
+}
+
+/* A plan has one scratch area, so the previous evaluation must finish first. In an in-order queue it does. */
+static ratecl_status follow_last(rc_cl_chain *c)
 {
     rc_cl_plan *plan = c->plan;
-    if (!plan->last || !plan->context->out_of_order)
+    if (!plan->last || !plan->out_of_order || is_over(plan->last))
         return RATECL_OK;
-    both[0] = plan->last;
-    c->last = NULL;
-    if (c->wait_count)
-        CL_TRY(clEnqueueMarkerWithWaitList(plan->context->queue, c->wait_count, c->wait_list, &c->last));
-    both[1] = c->last;
-    c->wait_list = both;
-    c->wait_count = c->last ? 2 : 1;
+    if (c->wait_count) {
+        cl_event both[2] = { plan->last, NULL };
+        CL_TRY(clEnqueueMarkerWithWaitList(plan->queue, c->wait_count, c->wait_list, &both[1]));
+        const cl_int code = clEnqueueMarkerWithWaitList(plan->queue, 2, both, &c->last);
+        clReleaseEvent(both[1]);
+        if (code != CL_SUCCESS)
+            return rc_cl_fail("clEnqueueMarkerWithWaitList", code);
+    }
+    c->wait_list = c->wait_count ? &c->last : &plan->last;
+    c->wait_count = 1;
     return RATECL_OK;
 }
 
@@ -79,34 +89,41 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
                                  const cl_event *wait_list)
 {
     rc_cl_chain c = { plan, wait_count, wait_list, NULL };
-    cl_event both[2];
-    ratecl_status status = follow_last(&c, both);
+    ratecl_status status = follow_last(&c);
     if (status == RATECL_OK)
         status = enqueue_steps(&c, exchange);
     if (status == RATECL_OK)
-        status = enqueue_results(&c, exchange->values);
-    if (status != RATECL_OK)
-        clFinish(plan->context->queue); /* leaves nothing behind that uses the scratch or the inputs */
-    if (plan->last)
-        clReleaseEvent(plan->last);
-    plan->last = c.last;
-    if (status != RATECL_OK && plan->last) {
-        clReleaseEvent(plan->last);
-        plan->last = NULL;
-    }
+        status = copy_values(&c, exchange->values);
     if (status == RATECL_OK)
-        CL_TRY(clFlush(plan->context->queue));
-    return status;
+        status = mark_end(&c);
+    if (c.last) { /* after a failure, too: what was enqueued before it uses the scratch */
+        if (plan->last)
+            clReleaseEvent(plan->last);
+        plan->last = c.last;
+    }
+    const cl_int code = clFlush(plan->queue);
+    return status == RATECL_OK && code != CL_SUCCESS ? rc_cl_fail("clFlush", code) : status;
 }
 
+/* The read is blocking, on the plan's own queue: the caller's may hold later commands that wait for the
+ * caller. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped)
 {
-    CL_TRY(clWaitForEvents(1, &plan->last));
+    CL_TRY(clEnqueueReadBuffer(plan->transfers, plan->results, CL_TRUE, 0, plan->results_bytes,
+                               plan->host_results, 1, &plan->last, NULL));
     for (size_t k = 0; k < plan->spec->value_count; ++k)
-        values[k] = plan->real_bytes == sizeof(cl_double) ? ((const cl_double *)plan->host_values)[k]
-                                                          : (double)((const cl_float *)plan->host_values)[k];
-    for (size_t k = 0; k < plan->spec->term_count; ++k)
-        skipped[k] = plan->host_skipped[k];
+        if (plan->real_bytes == sizeof(cl_double))
+            memcpy(&values[k], plan->host_results + k * sizeof(cl_double), sizeof(cl_double));
+        else {
+            cl_float narrow;
+            memcpy(&narrow, plan->host_results + k * sizeof narrow, sizeof narrow);
+            values[k] = (double)narrow;
+        }
+    for (size_t k = 0; k < plan->spec->term_count; ++k) {
+        cl_long count;
+        memcpy(&count, plan->host_results + plan->skipped_offset + k * sizeof count, sizeof count);
+        skipped[k] = count;
+    }
     return RATECL_OK;
 }
 
@@ -121,24 +138,34 @@ static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t byt
     return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
 }
 
-/* The device's copy of an input, in the layout's own form, retained for the caller. */
-static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const void *host, cl_mem *memory)
+/* Make device memory that the plan owns, where it is not there yet, and retain it for the caller. */
+static ratecl_status hold_memory(const rc_cl_plan *plan, cl_mem *owned, size_t bytes, cl_mem *memory)
 {
-    const rc_cl_context *context = plan->context;
     cl_int code = CL_SUCCESS;
-    if (!plan->copies[k])
-        plan->copies[k] = clCreateBuffer(context->context, CL_MEM_READ_ONLY, bytes, NULL, &code);
-    if (!plan->copies[k])
+    if (!*owned)
+        *owned = clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    if (!*owned)
         return rc_cl_fail("clCreateBuffer", code);
-    CL_TRY(clEnqueueWriteBuffer(context->queue, plan->copies[k], context->out_of_order ? CL_TRUE : CL_FALSE,
-                                0, bytes, host, 0, NULL, NULL));
-    CL_TRY(clRetainMemObject(plan->copies[k]));
-    *memory = plan->copies[k];
+    CL_TRY(clRetainMemObject(*owned));
+    *memory = *owned;
+    return RATECL_OK;
+}
+
+/* Copy an input to the device, in the layout's own form. */
+static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const void *host, cl_mem *memory,
+                                cl_event *sent)
+{
+    const rc_cl_host_array array = { NULL, (void *)host };
+    cl_event event;
+    RC_TRY(hold_memory(plan, &plan->copies[k], bytes, memory));
+    RC_TRY(rc_cl_send(plan, &array, (rc_cl_rows){ 0, (int64_t)bytes }, *memory, NULL, &event));
+    rc_cl_replace_event(sent, event);
     return RATECL_OK;
 }
 
 /* `source->memory` is retained for the caller, as is the sink's. */
-static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source)
+static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_source *source,
+                               cl_event *sent)
 {
     const rc_view *view = &plan->spec->inputs[k];
     const size_t bytes = (size_t)view->extent * rc_element_bytes(view->element);
@@ -147,13 +174,48 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
         return rc_cl_staging_make(plan, &plan->staging[k], view, CL_MEM_READ_ONLY);
     }
     return plan->context->shares_host_memory ? wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory)
-                                             : copy_whole(plan, k, bytes, host, &source->memory);
+                                             : copy_whole(plan, k, bytes, host, &source->memory, sent);
 }
 
-static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink)
+/* A gradient that goes back whole: the host's array, and its rows or bytes. */
+typedef struct way_back {
+    rc_cl_host_array array;
+    rc_cl_rows rows;
+    size_t bytes;
+} way_back;
+
+static way_back way_back_of(const rc_cl_plan *plan, int k, void *host)
+{
+    const rc_view *view = &plan->spec->gradients[k].view;
+    const rc_cl_result *result = &plan->gradients[k];
+    const int64_t element = (int64_t)rc_element_bytes(view->element);
+    const int64_t bytes = result->view.extent * element;
+    if (result->has_gaps)
+        return (way_back){ { view, host }, { 0, rc_view_rows(view) }, (size_t)bytes };
+    return (way_back){ { NULL, (char *)host + view->offset * element }, { 0, bytes }, (size_t)bytes };
+}
+
+/* Give a gradient its place in device memory, with what it is added to. */
+static ratecl_status place_result(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink, cl_event *sent)
+{
+    rc_cl_result *result = &plan->gradients[k];
+    const way_back way = way_back_of(plan, k, host);
+    sink->view = &result->view;
+    RC_TRY(hold_memory(plan, &result->memory, way.bytes, &sink->memory));
+    if (!plan->spec->gradients[k].accumulate)
+        return RATECL_OK;
+    cl_event event;
+    RC_TRY(rc_cl_send(plan, &way.array, way.rows, result->memory, NULL, &event));
+    rc_cl_replace_event(sent, event);
+    return RATECL_OK;
+}
+
+static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *sink, cl_event *sent)
 {
     const rc_view *view = &plan->spec->gradients[k].view;
     const size_t bytes = (size_t)view->extent * rc_element_bytes(view->element);
+    if (plan->gradients[k].wanted)
+        return place_result(plan, k, host, sink, sent);
     if (plan->gradient_staging[k].rows > 0) {
         sink->host = host;
         return rc_cl_staging_make(plan, &plan->gradient_staging[k], view, CL_MEM_READ_WRITE);
@@ -172,27 +234,40 @@ static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents
         else
             ((cl_float *)plan->host_cotangents)[k] = (cl_float)cotangents[k];
     exchange->cotangents = plan->cotangents;
-    CL_TRY(clEnqueueWriteBuffer(plan->context->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
+    CL_TRY(clEnqueueWriteBuffer(plan->transfers, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
                                 plan->host_cotangents, 0, NULL, NULL));
     return RATECL_OK;
 }
 
-static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation, rc_cl_exchange *exchange)
+/* `*sent` becomes the event of the last transfer, which all others come before, or stays NULL. */
+static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation, rc_cl_exchange *exchange,
+                               cl_event *sent)
 {
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (evaluation->inputs[k])
-            RC_TRY(source_of(plan, k, evaluation->inputs[k], &exchange->inputs[k]));
+            RC_TRY(source_of(plan, k, evaluation->inputs[k], &exchange->inputs[k], sent));
         if (evaluation->gradients[k])
-            RC_TRY(sink_of(plan, k, evaluation->gradients[k], &exchange->gradients[k]));
+            RC_TRY(sink_of(plan, k, evaluation->gradients[k], &exchange->gradients[k], sent));
     }
     exchange->scale_value = evaluation->scale;
     return bring_cotangents(plan, evaluation->cotangents, exchange);
 }
 
+static ratecl_status fetch_gradients(rc_cl_plan *plan, const rc_evaluation *evaluation)
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (!plan->gradients[k].wanted)
+            continue;
+        const way_back way = way_back_of(plan, k, evaluation->gradients[k]);
+        RC_TRY(rc_cl_fetch(plan, &way.array, way.rows, plan->gradients[k].memory, plan->last));
+    }
+    return RATECL_OK;
+}
+
 /* Gradients that were written in host memory: mapping makes them visible there. */
 static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange *exchange)
 {
-    cl_command_queue queue = plan->context->queue;
+    cl_command_queue queue = plan->transfers;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const rc_cl_sink *sink = &exchange->gradients[k];
         const rc_view *view = &plan->spec->gradients[k].view;
@@ -223,14 +298,27 @@ static ratecl_status drop_last(rc_cl_plan *plan)
     return RATECL_OK;
 }
 
+/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. */
+static void settle(const rc_cl_plan *plan)
+{
+    cl_event last = plan->last;
+    clFlush(plan->transfers);
+    if (!plan->out_of_order && clEnqueueMarkerWithWaitList(plan->queue, 0, NULL, &last) != CL_SUCCESS) {
+        clFinish(plan->queue);
+        last = NULL;
+    }
+    if (last)
+        clWaitForEvents(1, &last);
+    if (last && last != plan->last)
+        clReleaseEvent(last);
+    clFinish(plan->transfers);
+}
+
 /* After an evaluation, or a failure in the midst of one: nothing of the caller's memory stays in use. */
 static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_status status)
 {
-    if (status != RATECL_OK) {
-        if (plan->transfers)
-            clFinish(plan->transfers);
-        clFinish(plan->context->queue);
-    }
+    if (status != RATECL_OK)
+        settle(plan);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (exchange->inputs[k].memory)
             clReleaseMemObject(exchange->inputs[k].memory);
@@ -245,14 +333,17 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
 {
     rc_cl_plan *plan = plan_state;
     rc_cl_exchange exchange = { .values = NULL };
+    cl_event sent = NULL;
     RC_TRY(drop_last(plan));
-    ratecl_status status = bring_all(plan, evaluation, &exchange);
+    ratecl_status status = bring_all(plan, evaluation, &exchange, &sent);
     if (status == RATECL_OK)
-        status = rc_cl_plan_enqueue(plan, &exchange, 0, NULL);
+        status = rc_cl_plan_enqueue(plan, &exchange, sent != NULL, sent ? &sent : NULL);
     if (status == RATECL_OK)
         status = rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped);
     if (status == RATECL_OK)
-        status = show_gradients(plan, &exchange);
+        status = plan->context->shares_host_memory ? show_gradients(plan, &exchange)
+                                                   : fetch_gradients(plan, evaluation);
+    rc_cl_replace_event(&sent, NULL);
     let_go(plan, &exchange, status);
     return status;
 }

@@ -14,8 +14,9 @@ typedef struct gradient_parts {
 } gradient_parts;
 
 /* Whether a gradient leaves the cache before anyone reads it. */
-static bool is_large(const rc_cl_builder *b, const rc_gradient *gradient)
+static bool is_large(const rc_cl_builder *b, int input)
 {
+    const rc_gradient *gradient = &b->plan->model->gradients[input];
     const uint64_t bytes = (uint64_t)gradient->view.extent * rc_element_bytes(gradient->view.element);
     return b->plan->context->limits.kind == RATECL_DEVICE_CPU && bytes >= STREAM_BYTES &&
            !gradient->accumulate;
@@ -34,7 +35,7 @@ static void gradient_options(const rc_cl_builder *b, int input, const gradient_p
              (int)view->element, rc_is_contiguous(view), gradient->view.element == RATECL_F64,
              rc_is_contiguous(&gradient->view), rc_is_along(&gradient->view), gradient->accumulate, parts->reads,
              parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product,
-             is_large(b, gradient));
+             is_large(b, input));
 }
 
 static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_parts *parts)

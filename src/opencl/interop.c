@@ -138,15 +138,39 @@ static ratecl_status check_factors(const ratecl_plan *plan, const ratecl_cl_inpu
     return RATECL_OK;
 }
 
-static void hold_inputs(rc_cl_plan *state, const cl_mem buffers[RC_INPUT_COUNT])
+static void release_inputs(cl_mem inputs[RC_INPUT_COUNT])
 {
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (buffers[k])
-            clRetainMemObject(buffers[k]);
-        if (state->inputs[k])
-            clReleaseMemObject(state->inputs[k]);
-        state->inputs[k] = buffers[k];
+        if (inputs[k])
+            clReleaseMemObject(inputs[k]);
+        inputs[k] = NULL;
     }
+}
+
+/* Retain those that are there, or none of them. */
+static ratecl_status retain_inputs(const cl_mem given[RC_INPUT_COUNT], cl_mem retained[RC_INPUT_COUNT])
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const cl_int code = given[k] ? clRetainMemObject(given[k]) : CL_SUCCESS;
+        if (code != CL_SUCCESS) {
+            release_inputs(retained);
+            return rc_cl_fail("clRetainMemObject", code);
+        }
+        retained[k] = given[k];
+    }
+    return RATECL_OK;
+}
+
+/* Enqueue, and give the caller the last event where it is wanted. */
+static ratecl_status enqueue(rc_cl_plan *state, const rc_cl_exchange *exchange, cl_uint wait_count,
+                             const cl_event *wait_list, cl_event *event)
+{
+    RC_TRY(rc_cl_plan_enqueue(state, exchange, wait_count, wait_list));
+    if (event) {
+        CL_TRY(clRetainEvent(state->last));
+        *event = state->last;
+    }
+    return RATECL_OK;
 }
 
 ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given,
@@ -172,22 +196,26 @@ ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given
         RC_TRY(check_buffer(state, outputs.values, "outputs.values",
                             (uint64_t)(plan->spec.value_count + 1) * state->real_bytes));
 
-    hold_inputs(state, buffers);
     for (int k = 0; k < RC_INPUT_COUNT; ++k)
         exchange.inputs[k].memory = buffers[k];
-    RC_TRY(rc_cl_plan_enqueue(state, &exchange, wait_count, wait_list));
-    if (event) {
-        CL_TRY(clRetainEvent(state->last));
-        *event = state->last;
-    }
-    return RATECL_OK;
+    cl_mem retained[RC_INPUT_COUNT] = { NULL };
+    RC_TRY(retain_inputs(buffers, retained));
+    release_inputs(
+        state->inputs); /* whatever happens, the results of the evaluation before are overwritten */
+    const ratecl_status status = enqueue(state, &exchange, wait_count, wait_list, event);
+    if (status == RATECL_OK)
+        memcpy(state->inputs, retained, sizeof retained);
+    else
+        release_inputs(retained);
+    return status;
 }
 
-/* Map the inputs into host memory and diagnose; what was mapped is unmapped whatever happens. */
+/* Map the inputs into host memory and diagnose; what was mapped is unmapped whatever happens. All of it goes
+ * through the plan's own queue, since the caller's may hold later commands that wait for the caller. */
 static ratecl_status diagnose(const ratecl_plan *plan)
 {
     const rc_cl_plan *state = plan->state;
-    cl_command_queue queue = state->context->queue;
+    cl_command_queue queue = state->transfers;
     void *mapped[RC_INPUT_COUNT] = { NULL };
     ratecl_status status = RATECL_OK;
     for (int k = 0; k < RC_INPUT_COUNT && status == RATECL_OK; ++k) {
@@ -226,7 +254,6 @@ ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *given)
         return refuse("plan has nothing enqueued", "ratecl_cl_enqueue() before");
     RC_TRY(rc_cl_plan_wait(state, plan->values, plan->skipped));
     ratecl_status status = rc_outputs_write(plan, &outputs) ? RATECL_OK : diagnose(plan);
-    const cl_mem none[RC_INPUT_COUNT] = { NULL };
-    hold_inputs(state, none);
+    release_inputs(state->inputs);
     return status;
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "builder.h"
-#include "chain.h"
+#include "staging.h"
 
 static int64_t max_of(int64_t a, int64_t b)
 {
@@ -56,23 +56,74 @@ static void cut(const rc_cl_plan *plan, const rc_view *view, rc_cl_staging *stag
     staging->rows = rows < 1 ? 1 : rows < (uint64_t)R ? (int64_t)rows : R;
 }
 
-static bool is_too_large(const rc_cl_plan *plan, const rc_view *view)
+static uint64_t bytes_of(const rc_view *view, int64_t elements)
 {
-    return (uint64_t)view->extent * rc_element_bytes(view->element) > plan->context->staging_limit;
+    return (uint64_t)elements * rc_element_bytes(view->element);
 }
 
-/* Where memory is not shared every gradient is cut, so that gaps stay as they are and its rows come back
- * while the device works. Inputs that fit are not: where memory is not shared, they take far longer to come
- * than to be swept. */
+static bool is_too_large(const rc_cl_plan *plan, const rc_view *view)
+{
+    return bytes_of(view, view->extent) > plan->context->staging_limit;
+}
+
+/* Whether no gap is between the elements of a view that has no two in the same place. */
+static bool is_dense(const rc_view *view)
+{
+    for (int axis = 0; axis < 3; ++axis)
+        if (view->shape[axis] > 1 && view->strides[axis] < 0)
+            return false;
+    return view->extent - view->offset == rc_view_rows(view) * view->shape[2];
+}
+
+/* Let a gradient lie in device memory as in host memory, or in C order if there are gaps, which must stay as
+ * they are. */
+static void lay_out_result(const rc_view *view, rc_cl_result *result)
+{
+    result->wanted = true;
+    result->has_gaps = !is_dense(view);
+    result->view = *view;
+    result->view.offset = 0;
+    result->view.extent = rc_view_rows(view) * view->shape[2];
+    if (result->has_gaps) {
+        result->view.strides[0] = view->shape[1] * view->shape[2];
+        result->view.strides[1] = view->shape[2];
+        result->view.strides[2] = 1;
+    }
+}
+
+/* Where memory is not shared, arrays are copied whole as long as they fit, since sweep and gradient read them
+ * both and a bus is far slower than either; a gradient to the weights always is, since it has no pieces. */
 static void choose_staging(rc_cl_plan *plan)
 {
+    const rc_spec *spec = plan->spec;
+    const uint64_t memory = plan->context->info.memory;
+    uint64_t copied = 0;
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        const rc_view *input = &plan->spec->inputs[k], *gradient = &plan->spec->gradients[k].view;
-        if (k != RC_WEIGHTS && plan->spec->uses[k] && is_too_large(plan, input))
-            cut(plan, input, &plan->staging[k]);
-        if (plan->spec->gradients[k].wanted &&
-            (!plan->context->shares_host_memory || is_too_large(plan, gradient)))
-            cut(plan, gradient, &plan->gradient_staging[k]);
+        const rc_view *view = &spec->inputs[k];
+        if (!spec->uses[k])
+            continue;
+        if (k != RC_WEIGHTS && is_too_large(plan, view))
+            cut(plan, view, &plan->staging[k]);
+        else
+            copied += bytes_of(view, view->extent);
+    }
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const rc_view *view = &spec->gradients[k].view;
+        if (!spec->gradients[k].wanted)
+            continue;
+        if (plan->context->shares_host_memory) {
+            if (is_too_large(plan, view))
+                cut(plan, view, &plan->gradient_staging[k]);
+            continue;
+        }
+        const uint64_t bytes = bytes_of(view, rc_view_rows(view) * view->shape[2]);
+        const bool fits = bytes <= plan->context->staging_limit && (!memory || copied + bytes <= memory / 2);
+        if (!fits && k != RC_WEIGHTS) {
+            cut(plan, view, &plan->gradient_staging[k]);
+            continue;
+        }
+        lay_out_result(view, &plan->gradients[k]);
+        copied += bytes;
     }
 }
 
@@ -103,8 +154,6 @@ static ratecl_status build_steps(rc_cl_plan *plan)
     b.records[RC_STATES].moments = b.records[RC_REFERENCE].moments = b.none;
     b.statistics[RC_STATES] = b.statistics[RC_REFERENCE] = b.none;
     b.lines[RC_STATES] = b.lines[RC_REFERENCE] = b.factors = b.none;
-    RC_TRY(rc_cl_scratch_reals(&b, (int64_t)plan->spec->value_count + 1, &plan->values));
-    RC_TRY(rc_cl_scratch(&b, (int64_t)plan->spec->term_count, sizeof(cl_long), NULL, &plan->skipped));
     RC_TRY(rc_cl_add_sweeps(&b));
     RC_TRY(rc_cl_add_correlation(&b));
     RC_TRY(rc_cl_add_merge(&b));
@@ -120,23 +169,63 @@ static ratecl_status build_steps(rc_cl_plan *plan)
     return RATECL_OK;
 }
 
-static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec)
+static ratecl_status make_queue(rc_cl_plan *plan)
+{
+    cl_int code;
+    plan->transfers = clCreateCommandQueue(plan->context->context, plan->context->device, 0, &code);
+    return plan->transfers ? RATECL_OK : rc_cl_fail("clCreateCommandQueue", code);
+}
+
+static ratecl_status make_part(cl_mem whole, size_t offset, size_t bytes, cl_mem *part)
+{
+    const cl_buffer_region region = { offset, bytes };
+    cl_int code;
+    *part = clCreateSubBuffer(whole, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+    return *part ? RATECL_OK : rc_cl_fail("clCreateSubBuffer", code);
+}
+
+/* Make room for the values and for the counts of skipped neurons, which begin where the device lets a part of
+ * a buffer begin. */
+static ratecl_status make_results(rc_cl_plan *plan)
+{
+    const size_t values_bytes = (plan->spec->value_count + 1) * plan->real_bytes;
+    const size_t skipped_bytes = plan->spec->term_count * sizeof(cl_long);
+    cl_uint bits;
+    CL_TRY(clGetDeviceInfo(plan->context->device, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof bits, &bits, NULL));
+    const size_t alignment = bits / 8 > sizeof(cl_long) ? bits / 8 : sizeof(cl_long);
+    plan->skipped_offset = (values_bytes + alignment - 1) / alignment * alignment;
+    plan->results_bytes = plan->skipped_offset + skipped_bytes;
+    plan->host_results = calloc(1, plan->results_bytes);
+    if (!plan->host_results)
+        return rc_fail_memory(plan->results_bytes);
+    cl_int code;
+    plan->results =
+        clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, plan->results_bytes, NULL, &code);
+    if (!plan->results)
+        return rc_cl_fail("clCreateBuffer", code);
+    RC_TRY(make_part(plan->results, 0, values_bytes, &plan->values));
+    return make_part(plan->results, plan->skipped_offset, skipped_bytes, &plan->skipped);
+}
+
+static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_spec *model)
 {
     plan->spec = spec;
+    plan->model = model;
+    plan->queue = plan->context->queue;
+    plan->out_of_order = plan->context->out_of_order;
+    RC_TRY(make_queue(plan));
     plan->real_bytes = spec->precision == RATECL_PRECISION_F64 ? sizeof(cl_double) : sizeof(cl_float);
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
     rc_cl_fit_width(spec, &plan->tuning);
     choose_staging(plan);
-    plan->host_values = calloc(spec->value_count + 1, plan->real_bytes);
-    plan->host_skipped = calloc(spec->term_count, sizeof *plan->host_skipped);
     const size_t cotangents = spec->cotangent_count * (size_t)spec->inputs[RC_STATES].shape[2] + 1;
     plan->host_cotangents = calloc(cotangents, plan->real_bytes);
-    if (!plan->host_values || !plan->host_skipped || !plan->host_cotangents)
-        return rc_fail_memory((spec->value_count + 1) * plan->real_bytes);
-    RC_TRY(build_steps(plan));
-    return rc_cl_plan_prepare(plan);
+    if (!plan->host_cotangents)
+        return rc_fail_memory(cotangents * plan->real_bytes);
+    RC_TRY(make_results(plan));
+    return build_steps(plan);
 }
 
 void rc_cl_plan_release(void *plan_state)
@@ -154,29 +243,36 @@ void rc_cl_plan_release(void *plan_state)
         rc_cl_staging_release(&plan->staging[k]);
         rc_cl_staging_release(&plan->gradient_staging[k]);
     }
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (plan->gradients[k].memory)
+            clReleaseMemObject(plan->gradients[k].memory);
+    rc_cl_pinned_release(plan);
     if (plan->transfers)
         clReleaseCommandQueue(plan->transfers);
+    const cl_mem results[] = { plan->values, plan->skipped, plan->results };
+    for (size_t k = 0; k < sizeof results / sizeof *results; ++k)
+        if (results[k])
+            clReleaseMemObject(results[k]);
     for (size_t k = 0; k < plan->step_count; ++k)
         clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)
         clReleaseMemObject(plan->buffers[k]);
     free(plan->steps);
     free(plan->buffers);
-    free(plan->host_values);
-    free(plan->host_skipped);
+    free(plan->host_results);
     free(plan->host_cotangents);
     free(plan);
 }
 
-/* With groups of at most *lanes; where that was too many, *lanes is how many the kernels allow. */
-static ratecl_status try_plan(rc_cl_context *context, const rc_spec *spec, size_t *lanes, rc_cl_plan **made)
+ratecl_status rc_cl_plan_make(rc_cl_context *context, const rc_spec *spec, const rc_spec *model,
+                              size_t *lanes, rc_cl_plan **made)
 {
     rc_cl_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return rc_fail_memory(sizeof *plan);
     plan->context = context;
     plan->group_lanes = *lanes;
-    const ratecl_status status = plan_fill(plan, spec);
+    const ratecl_status status = plan_fill(plan, spec, model);
     *lanes = plan->group_lanes;
     if (status == RATECL_OK)
         *made = plan;
@@ -193,8 +289,13 @@ ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void *
     ratecl_status status;
     do {
         tried = lanes;
-        status = try_plan(context, spec, &lanes, &plan);
+        status = rc_cl_plan_make(context, spec, spec, &lanes, &plan);
     } while (status == RATECL_ERROR_UNSUPPORTED && lanes > 0 && lanes < tried);
-    *plan_state = plan;
+    if (status == RATECL_OK)
+        status = rc_cl_prepare(plan);
+    if (status == RATECL_OK)
+        *plan_state = plan;
+    else if (plan)
+        rc_cl_plan_release(plan);
     return status;
 }

@@ -1,68 +1,153 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first launch of a plan's kernels, which is made with the plan: drivers leave part of the compiling to
- * it. PoCL compiles a kernel's whole machine code then, and Mesa's and NVIDIA's bring it to the device. */
+/* The first launch of a plan's kernels, which happens when the plan is made: drivers leave part of the
+ * compiling to it. PoCL compiles a kernel's whole machine code then, and Mesa's and NVIDIA's bring it to the
+ * device.
+ *
+ * What is launched is an ordinary evaluation, of a few rows. Its plan has the original's compile-time
+ * options, and hence the programs that the context holds since the original was made: the same N, element
+ * types, number of lags and contiguous axes, and strides that are multiples of the same powers of two. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "cl.h"
 
-/* In the place of an array: all its strides are 0, so that only what lies at its start is touched. */
-enum { SPARE_BYTES = 16 * sizeof(cl_double) };
+enum {
+    FEW_STEPS = 8,
+    ALIGNMENT = 16, /* elements: strides and offsets keep what they are modulo this */
+};
 
-static ratecl_status set_spare(const rc_cl_step *step, cl_uint first, cl_mem spare)
+static int64_t min(int64_t a, int64_t b)
 {
-    const cl_long zero = 0;
-    CL_TRY(clSetKernelArg(step->kernel, first, sizeof spare, &spare));
-    for (cl_uint k = 1; k < 5; ++k)
-        CL_TRY(clSetKernelArg(step->kernel, first + k, sizeof zero, &zero));
+    return a < b ? a : b;
+}
+
+/* Return the least number from `least` on that equals `value` modulo ALIGNMENT. */
+static int64_t alike_from(int64_t least, int64_t value)
+{
+    const int64_t apart = (value - least) % ALIGNMENT;
+    return least + (apart < 0 ? apart + ALIGNMENT : apart);
+}
+
+/* Lay a view out in little memory, with the contiguous axis that it has and strides that are aligned as they
+ * are. Rows overlap if `overlaps`, which only an input may. */
+static void lay_out(rc_view *view, int64_t steps, bool overlaps)
+{
+    const bool along = view->strides[1] == 1 && view->strides[2] != 1 && view->shape[2] > 1;
+    const int fast = along ? 1 : 2, slow = along ? 2 : 1;
+    view->shape[0] = 1;
+    view->shape[1] = steps;
+    const int64_t apart = view->strides[fast] == 1 ? 1 : 2;
+    const int64_t pitch = view->shape[fast] * apart;
+    view->strides[fast] = apart;
+    view->strides[slow] = alike_from(overlaps ? 2 : pitch, view->strides[slow]);
+    view->strides[0] = alike_from(view->shape[slow] * view->strides[slow], view->strides[0]);
+    view->offset = alike_from(0, view->offset);
+    view->extent =
+        view->offset + (view->shape[1] - 1) * view->strides[1] + (view->shape[2] - 1) * view->strides[2] + 1;
+}
+
+/* Make room for lags in few time steps; the last one is compared with the first. */
+static void shorten_lags(rc_spec *small, int64_t steps)
+{
+    for (size_t k = 0; k < small->lag_count; ++k)
+        small->lags[k] = min(small->lags[k], steps - 1);
+    for (size_t k = 0; k < small->term_count; ++k)
+        if (small->terms[k].options.criterion == RATECL_STATE_PREDICTION)
+            small->terms[k].options.tau = min(small->terms[k].options.tau, steps - 1);
+}
+
+/* Describe a small plan with the compile-time options of `spec`. Its terms and lags are to be freed. */
+static ratecl_status shrink(const rc_spec *spec, rc_spec *small)
+{
+    *small = *spec;
+    small->terms = malloc(spec->term_count * sizeof *small->terms);
+    small->lags = malloc(spec->term_count * sizeof *small->lags);
+    if (!small->terms || !small->lags)
+        return rc_fail_memory(spec->term_count * sizeof *small->terms);
+    memcpy(small->terms, spec->terms, spec->term_count * sizeof *small->terms);
+    memcpy(small->lags, spec->lags, spec->term_count * sizeof *small->lags);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const int64_t T = spec->inputs[k].shape[1], steps = k == RC_WEIGHTS ? T : min(T, alike_from(FEW_STEPS, T));
+        if (spec->uses[k])
+            lay_out(&small->inputs[k], steps, true);
+        if (spec->gradients[k].wanted)
+            lay_out(&small->gradients[k].view, steps, false);
+    }
+    shorten_lags(small, small->inputs[RC_STATES].shape[1]);
     return RATECL_OK;
 }
 
-/* PoCL 3.1 compiles a kernel twice, for launches of fewer work-items than this, and of more. */
-static const int64_t small_launch = 65535;
+/* Two ordinary rates, 1 and 2. */
+static const cl_float rates_f32[2] = { 1, 2 };
+static const cl_double rates_f64[2] = { 1, 2 };
+static const cl_ushort rates_f16[2] = { 0x3c00, 0x4000 };
+static const cl_uchar rates_u8[2] = { 1, 2 };
+static const void *const rates[] = {
+    [RATECL_F32] = rates_f32, [RATECL_F64] = rates_f64, [RATECL_F16] = rates_f16, [RATECL_U8] = rates_u8
+};
 
-/* Groups of the launch: of a step that is cut, and works for long, one; else as many as make a launch of the
- * kind that an evaluation has. Where a cut step is launched with so many work-items, its first evaluation
- * compiles. */
-static int64_t groups_of(const rc_cl_step *step)
+/* Make a buffer for an array; if `filled`, its elements are 1 and 2 in turn. */
+static ratecl_status make_array(const rc_cl_plan *plan, const rc_view *view, bool filled, cl_mem *memory)
 {
-    const int64_t lanes = (int64_t)step->lanes, enough = (small_launch + lanes - 1) / lanes;
-    return step->first_unit || step->groups < enough ? 1 : enough;
-}
-
-static ratecl_status launch(cl_command_queue queue, const rc_cl_step *step, cl_mem spare)
-{
-    const size_t global = (size_t)groups_of(step) * step->lanes;
-    if (step->input != RC_NO_INPUT)
-        RC_TRY(set_spare(step, 0, spare));
-    if (step->gradient != RC_NO_INPUT)
-        RC_TRY(set_spare(step, step->gradient_argument, spare));
-    CL_TRY(clEnqueueNDRangeKernel(queue, step->kernel, 1, NULL, &global, &step->lanes, 0, NULL, NULL));
-    return RATECL_OK;
-}
-
-/* In a queue of the plan's own: the caller's may wait for the caller. */
-static ratecl_status launch_all(const rc_cl_plan *plan, cl_command_queue queue, cl_mem spare)
-{
-    const rc_cl_exchange none = { .values = NULL };
-    RC_TRY(rc_cl_set_coefficients(plan, &none));
-    for (size_t k = 0; k < plan->step_count; ++k)
-        RC_TRY(launch(queue, &plan->steps[k], spare));
-    CL_TRY(clFinish(queue));
-    return RATECL_OK;
-}
-
-ratecl_status rc_cl_plan_prepare(const rc_cl_plan *plan)
-{
-    if (plan->context->limits.kind == RATECL_DEVICE_SOFTWARE)
-        return RATECL_OK; /* which runs slowly, or looks for uses of what was never written */
-    const rc_cl_context *context = plan->context;
+    const size_t pair = 2 * rc_element_bytes(view->element), pairs = ((size_t)view->extent + 1) / 2;
+    char *content = filled ? malloc(pairs * pair) : NULL;
+    if (filled && !content)
+        return rc_fail_memory(pairs * pair);
+    for (size_t k = 0; k < pairs && filled; ++k)
+        memcpy(content + k * pair, rates[view->element], pair);
+    const cl_mem_flags flags = CL_MEM_READ_WRITE | (filled ? CL_MEM_COPY_HOST_PTR : 0);
     cl_int code;
-    cl_mem spare = clCreateBuffer(context->context, CL_MEM_READ_WRITE, SPARE_BYTES, NULL, &code);
-    if (!spare)
-        return rc_cl_fail("clCreateBuffer", code);
-    cl_command_queue queue = clCreateCommandQueue(context->context, context->device, 0, &code);
-    const ratecl_status status =
-        queue ? launch_all(plan, queue, spare) : rc_cl_fail("clCreateCommandQueue", code);
-    if (queue)
-        clReleaseCommandQueue(queue);
-    clReleaseMemObject(spare);
+    *memory = clCreateBuffer(plan->context->context, flags, pairs * pair, content, &code);
+    free(content);
+    return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+}
+
+static ratecl_status evaluate_on(rc_cl_plan *plan, rc_cl_exchange *exchange)
+{
+    const rc_spec *spec = plan->spec;
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        const rc_gradient *gradient = &spec->gradients[k];
+        if (spec->uses[k])
+            RC_TRY(make_array(plan, &spec->inputs[k], true, &exchange->inputs[k].memory));
+        if (gradient->wanted)
+            RC_TRY(make_array(plan, &gradient->view, gradient->accumulate, &exchange->gradients[k].memory));
+    }
+    RC_TRY(rc_cl_plan_enqueue(plan, exchange, 0, NULL));
+    CL_TRY(clWaitForEvents(1, &plan->last));
+    return RATECL_OK;
+}
+
+/* Evaluate on the plan's own queue, since the caller's may wait for the caller. */
+static ratecl_status evaluate_once(rc_cl_plan *plan)
+{
+    rc_cl_exchange exchange = { .scale_value = 1 };
+    plan->queue = plan->transfers;
+    plan->out_of_order = false;
+    const ratecl_status status = evaluate_on(plan, &exchange);
+    clFinish(plan->queue);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (exchange.inputs[k].memory)
+            clReleaseMemObject(exchange.inputs[k].memory);
+        if (exchange.gradients[k].memory)
+            clReleaseMemObject(exchange.gradients[k].memory);
+    }
     return status;
+}
+
+ratecl_status rc_cl_prepare(const rc_cl_plan *plan)
+{
+    rc_spec small;
+    rc_cl_plan *warm_up = NULL;
+    size_t lanes = plan->group_lanes;
+    ratecl_status status = shrink(plan->spec, &small);
+    if (status == RATECL_OK)
+        status = rc_cl_plan_make(plan->context, &small, plan->spec, &lanes, &warm_up);
+    if (status == RATECL_OK) {
+        status = evaluate_once(warm_up);
+        rc_cl_plan_release(warm_up);
+    }
+    free(small.terms);
+    free(small.lags);
+    /* A plan that fills the device's memory goes without. */
+    return status == RATECL_ERROR_MEMORY ? RATECL_OK : status;
 }
