@@ -63,3 +63,4 @@ OF_VALUES JOIN(double, VECTOR) JOIN(convert_double, VECTOR)(JOIN(float, VECTOR))
 PREFETCH(uchar)
 LOADS(uchar, JOIN(uchar, VECTOR), global)
 OF_MEMORY float vload_half(size_t, const global half *);
+OF_MEMORY float vload_half(size_t, const half *);

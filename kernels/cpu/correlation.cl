@@ -435,13 +435,13 @@ INLINE void add_part(global real *tile, int part, realv products[DOWN][ACROSS], 
         }
 }
 
-/* triangles: (slots, pairs, TILE_SUMS). A unit is unit_rows rows; each slot adds up the units of which the number
+/* triangles: (slots, pairs, slot_reals), TILE_SUMS of these. A unit is unit_rows rows; each slot adds up the units of which the number
  * leaves that rest, which a launch holds one of at most. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 correlate_weights(global const element *restrict states, long offset, long sb, long st, long si, long T, long N,
                   long R, long unit_rows, long slots, long first_unit, long first_factor,
                   global const real *restrict factors, global const real *restrict batch_energies,
-                  global const real *restrict row_energies, global real *restrict triangles)
+                  global const real *restrict row_energies, global real *restrict triangles, long slot_reals)
 {
     local real left[DEPTH * TILE], right[DEPTH * TILE], one[DEPTH], sign_of[DEPTH];
     local long begin[DEPTH];
@@ -449,7 +449,7 @@ correlate_weights(global const element *restrict states, long offset, long sb, l
     const long tiles = (N + TILE - 1) / TILE, pairs = tiles * (tiles + 1) / 2;
     const long unit = first_unit + get_group_id(0) / pairs, pair = get_group_id(0) % pairs;
     const long first = unit * unit_rows, end = min(first + unit_rows, R);
-    global real *tile = triangles + (unit % slots * pairs + pair) * TILE_SUMS;
+    global real *tile = triangles + (unit % slots * pairs + pair) * slot_reals;
     long i, j;
     find_tile(pair, tiles, &i, &j);
 
@@ -514,7 +514,7 @@ INLINE realv triangle_sum(global const real *triangles, long slots, long tiles, 
 /* The gradient to W (1, N, N): a lane gives VECTOR x VECTOR of the upper triangle, and their mirror image. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
-                 global const real *restrict triangles)
+                 global const real *restrict triangles, long slot_reals)
 {
     const long across = (N + VECTOR - 1) / VECTOR, k = (long)get_group_id(0) * LANES + LANE;
     const long i0 = k / across * VECTOR, j0 = k % across * VECTOR;

@@ -196,6 +196,9 @@ ratecl_status rc_cl_add_deviations(rc_cl_builder *b);
 int64_t rc_cl_merged_counts(const rc_cl_builder *b, const rc_term *term);
 
 /* ---- correlation.c ---- */
+
+/* Fit tile, work-items, depth and chunk of a GPU set's products to the shape. */
+void rc_cl_fit_products(rc_tuning *tuning, const rc_spec *spec);
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b);
 ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b);
 

@@ -1,54 +1,172 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Hebbian sums: fold, correlate, correlate_step; and the gradient to the weights: correlate_weights,
- * gradient_weights. */
+ * gradient_weights. Both families of kernels have these, with the same arguments but for those noted here. */
 #include <stdio.h>
+#include <string.h>
 
 #include "builder.h"
 
-enum { OPTION_BYTES = 320 };
+enum { OPTION_BYTES = 400 };
 
-/* The programs of correlation.cl, as its GRADIENT numbers them. */
-typedef enum variant { OF_VALUES, OF_PRODUCT, OF_WEIGHTS } variant;
+/* The programs of correlation.cl. */
+typedef enum variant {
+    OF_BATCHES, /* correlate */
+    OF_STEPS,   /* correlate_step without the product, */
+    OF_PRODUCT, /* and with it */
+    OF_WEIGHTS
+} variant;
 
-static variant of_values(const rc_spec *spec)
+static bool wants_product(const rc_spec *spec)
 {
-    return spec->gradients[RC_STATES].wanted ? OF_PRODUCT : OF_VALUES;
+    return spec->gradients[RC_STATES].wanted;
+}
+
+static bool is_gpu(const rc_cl_builder *b)
+{
+    return rc_kernel_set_of(&b->plan->tuning)->family == RC_FAMILY_GPU;
+}
+
+/* ---- The geometry of GPU sets ---- */
+
+/* True if 4 neighbouring neurons are one aligned load in every row. */
+static bool is_aligned(const rc_view *view)
+{
+    const int64_t *strides = view->strides, *shape = view->shape;
+    return strides[2] == 1 && shape[2] % 4 == 0 && view->offset % 4 == 0 && (shape[0] == 1 || strides[0] % 4 == 0) &&
+           (shape[1] == 1 || strides[1] % 4 == 0);
+}
+
+/* Sums of the micro-kernel in a work-item: MR x NR. */
+enum { MAX_SUMS = 64 };
+static int32_t sums_of(const rc_tuning *t)
+{
+    return t->tile * t->tile / t->tile_lanes;
+}
+
+static int64_t pairs_of(int64_t N, int32_t tile)
+{
+    const int64_t tiles = rc_ceil_div(N, tile);
+    return tiles * (tiles + 1) / 2;
+}
+
+/* The time of a product with such tiles, in multiply-adds of the set's own tile. The operands of a smaller micro-kernel are
+ * loaded more often, and so are those of a smaller tile, by which correlate_step loses 6 %. correlate gains 20 %: several small
+ * work-groups at once wait for different barriers. Both are predictions for an H200 at N = 1024. */
+static double cost_of(const rc_tuning *t, const rc_tuning *set, const rc_spec *spec)
+{
+    const double area = (double)pairs_of(spec->inputs[RC_STATES].shape[2], t->tile) * t->tile * t->tile;
+    const double loads = t->tile == set->tile || sums_of(set) < MAX_SUMS ? 1 : wants_product(spec) ? 1.1 : 0.9;
+    return area * (sums_of(t) == MAX_SUMS ? loads : sums_of(t) == MAX_SUMS / 2 ? 1.4 : 2);
+}
+
+/* A quarter of the work-items for half the tile, unless that leaves less than a group of 64. */
+static rc_tuning half_tile(const rc_tuning *t)
+{
+    rc_tuning half = *t;
+    half.tile /= 2;
+    half.tile_lanes = t->tile_lanes / 4;
+    if (half.tile_lanes < 64)
+        half.tile_lanes = t->tile_lanes < 64 ? t->tile_lanes : 64;
+    while (half.tile_lanes * 16 > half.tile * half.tile)
+        half.tile_lanes /= 2;
+    while (half.depth > half.tile)
+        half.depth /= 2;
+    while (half.depth * half.tile < 4 * half.tile_lanes)
+        half.depth *= 2;
+    return half;
+}
+
+/* Enough work-groups for any GPU: several for each of its multiprocessors. */
+enum { ENOUGH_GROUPS = 1024, MIN_CHUNK_STEPS = 32 };
+
+void rc_cl_fit_products(rc_tuning *t, const rc_spec *spec)
+{
+    if (!spec->uses[RC_WEIGHTS] || rc_kernel_set_of(t)->family != RC_FAMILY_GPU)
+        return;
+    const int64_t *shape = spec->inputs[RC_STATES].shape;
+    const rc_tuning set = *t;
+    for (rc_tuning half = half_tile(t); t->tile >= 32 && cost_of(&half, &set, spec) < cost_of(t, &set, spec);
+         half = half_tile(t))
+        *t = half;
+    const int64_t groups = shape[0] * pairs_of(shape[2], t->tile);
+    while (t->chunk_steps > MIN_CHUNK_STEPS && groups * rc_ceil_div(shape[1], t->chunk_steps) < ENOUGH_GROUPS)
+        t->chunk_steps /= 2;
+}
+
+/* ---- Options ---- */
+
+static void cpu_options(const rc_cl_builder *b, int input, variant which, char options[OPTION_BYTES])
+{
+    const rc_view *view = &b->spec->inputs[input];
+    const rc_tuning *t = &b->plan->tuning;
+    snprintf(options, OPTION_BYTES,
+             "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DTILE=%d "
+             "-DACROSS=%d -DDOWN=%d -DDEPTH=%d -DPANEL=%d -DGRADIENT=%d -DFETCH=%d",
+             rc_precision_bits(b->spec), (int)view->element, rc_is_contiguous(view), t->tile_lanes, t->tile_vector,
+             t->tile, t->across, t->down, t->depth, t->panel, which == OF_BATCHES ? 0 : (int)which - 1,
+             b->plan->context->limits.kind == RATECL_DEVICE_CPU);
+}
+
+/* Steps of the inner sum of a product, and how many of these plain sums of runs may add up: for so many equal numbers they are
+ * right within 9e-7. */
+enum { MAX_PLAIN_STEPS = 1024 };
+static int64_t sum_steps(const rc_spec *spec, const rc_tuning *t, variant which)
+{
+    return which == OF_BATCHES ? t->chunk_steps : spec->inputs[RC_STATES].shape[2];
+}
+
+/* The states' layout does not count for fold, but the same options are the same program. */
+static void gpu_options(const rc_cl_builder *b, int input, variant which, char options[OPTION_BYTES])
+{
+    const rc_view *view = &b->spec->inputs[input], *states = &b->spec->inputs[RC_STATES];
+    const rc_tuning *t = &b->plan->tuning;
+    const int32_t sums = sums_of(t);
+    snprintf(options, OPTION_BYTES,
+             "-DPRECISION=%d -DELEMENT=%d -DALIGNED=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DTILE=%d -DMR=%d -DNR=%d "
+             "-DDEPTH=%d -DPASS=%d -DCARRY=%d",
+             rc_precision_bits(b->spec), (int)view->element, is_aligned(states), rc_is_along(states), t->tile_lanes,
+             t->tile, sums >= 32 ? 8 : 4, sums >= 64 ? 8 : 4, t->depth, (int)which,
+             sum_steps(b->spec, t, which) > MAX_PLAIN_STEPS);
 }
 
 static void correlation_options(const rc_cl_builder *b, int input, variant which, char options[OPTION_BYTES])
 {
-    const rc_view *view = &b->spec->inputs[input];
     const rc_gradient *gradient = &b->spec->gradients[RC_WEIGHTS];
-    const rc_tuning *t = &b->plan->tuning;
-    const int used =
-        snprintf(options, OPTION_BYTES,
-                 "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DTILE=%d "
-                 "-DACROSS=%d -DDOWN=%d -DDEPTH=%d -DPANEL=%d -DGRADIENT=%d -DFETCH=%d",
-                 rc_precision_bits(b->spec), (int)view->element, rc_is_contiguous(view), t->tile_lanes,
-                 t->tile_vector, t->tile, t->across, t->down, t->depth, t->panel, (int)which,
-                 b->plan->context->limits.kind == RATECL_DEVICE_CPU);
+    (is_gpu(b) ? gpu_options : cpu_options)(b, input, which, options);
+    const size_t used = strlen(options);
     if (which == OF_WEIGHTS)
-        snprintf(options + used, (size_t)(OPTION_BYTES - used), " -DSIGNS=%d -DOUTPUT=%d -DACCUMULATE=%d",
+        snprintf(options + used, OPTION_BYTES - used, " -DSIGNS=%d -DOUTPUT=%d -DACCUMULATE=%d",
                  rc_hebbian_signs(b->spec), gradient->view.element == RATECL_F64, gradient->accumulate);
+}
+
+/* ---- The passes ---- */
+
+/* Pairs of the squares, which are tiles or parts of them, that fold and gradient_weights of GPU sets turn about the
+ * diagonal. */
+static int64_t square_pairs(const rc_tuning *t, int64_t N)
+{
+    return pairs_of(N, t->tile < 32 ? t->tile : 32);
 }
 
 static ratecl_status add_fold(rc_cl_builder *b)
 {
-    const rc_view *view = &b->spec->inputs[RC_WEIGHTS];
+    const rc_spec *spec = b->spec;
     const rc_tuning *t = &b->plan->tuning;
-    const cl_long N = view->shape[2], padded = b->at.padded;
+    const cl_long N = spec->inputs[RC_WEIGHTS].shape[2], padded = b->at.padded;
+    const variant which = wants_product(spec) ? OF_PRODUCT : spec->hebbian_batch ? OF_BATCHES : OF_STEPS;
     char options[OPTION_BYTES];
-    correlation_options(b, RC_WEIGHTS, of_values(b->spec), options);
+    correlation_options(b, RC_WEIGHTS, which, options);
     rc_cl_step *step;
     RC_TRY(rc_cl_scratch_reals(b, padded * padded, &b->folded));
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", t->tile_lanes, &step));
     step->input = RC_WEIGHTS;
-    step->groups = padded / t->tile_vector;
+    step->groups = is_gpu(b) ? square_pairs(t, padded) : padded / t->tile_vector;
     step->units = 1;
     step->unit_rows = N;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
 }
 
+/* The energies of batches: parts (B, chunks * pairs). */
 static ratecl_status add_correlate(rc_cl_builder *b)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
@@ -56,7 +174,7 @@ static ratecl_status add_correlate(rc_cl_builder *b)
     const cl_long T = view->shape[1], N = view->shape[2], steps = t->chunk_steps, chunks = b->at.chunks;
     const cl_long padded = b->at.padded, zero = 0;
     char options[OPTION_BYTES];
-    correlation_options(b, RC_STATES, OF_VALUES, options);
+    correlation_options(b, RC_STATES, OF_BATCHES, options);
     cl_mem parts;
     rc_cl_step *step;
     RC_TRY(rc_cl_scratch_reals(b, view->shape[0] * chunks * b->at.pairs, &parts));
@@ -67,38 +185,42 @@ static ratecl_status add_correlate(rc_cl_builder *b)
     step->units = view->shape[0] * chunks;
     step->unit_rows = steps;
     step->units_per_batch = chunks;
-    RC_TRY(SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(steps), ARGUMENT(chunks),
-                         ARGUMENT(zero), ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(parts)));
     b->batch_parts.parts = parts;
     b->batch_parts.inner = chunks * b->at.pairs;
     b->batch_parts.outers = 1;
-    return RATECL_OK;
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(steps), ARGUMENT(chunks),
+                         ARGUMENT(zero), ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(parts));
 }
 
-/* The energies of rows, and with a gradient to the states their product. */
+/* The energies of rows, step_sums (tiles, R), and with a gradient to the states their product. */
 static ratecl_status add_correlate_step(rc_cl_builder *b)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
     const rc_tuning *t = &b->plan->tuning;
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), zero = 0;
-    const cl_long padded = b->at.padded, tiles = padded / t->tile;
+    const cl_long padded = b->at.padded;
+    const bool product = wants_product(b->spec);
     char options[OPTION_BYTES];
-    correlation_options(b, RC_STATES, of_values(b->spec), options);
-    cl_mem step_sums;
+    correlation_options(b, RC_STATES, product ? OF_PRODUCT : OF_STEPS, options);
     rc_cl_step *step;
-    RC_TRY(rc_cl_scratch_reals(b, tiles * R, &step_sums));
-    if (of_values(b->spec) == OF_PRODUCT)
+    b->step_tiles = padded / t->tile;
+    RC_TRY(rc_cl_scratch_reals(b, b->step_tiles * R, &b->step_sums));
+    if (product)
         RC_TRY(rc_cl_scratch_reals(b, R * N, &b->product));
+    if (product && b->spec->hebbian_batch) {
+        b->batch_parts.parts = b->step_sums;
+        b->batch_parts.inner = T;
+        b->batch_parts.outers = b->step_tiles;
+        b->batch_parts.outer_stride = R;
+    }
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate_step", t->tile_lanes, &step));
     step->first_unit = 8;
     step->input = RC_STATES;
-    step->groups = tiles;
+    step->groups = b->step_tiles;
     step->units = rc_ceil_div(R, t->tile);
     step->unit_rows = t->tile;
-    b->step_sums = step_sums;
-    b->step_tiles = tiles;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero), ARGUMENT(padded),
-                         ARGUMENT(b->folded), ARGUMENT(step_sums), ARGUMENT(b->product));
+                         ARGUMENT(b->folded), ARGUMENT(b->step_sums), ARGUMENT(b->product));
 }
 
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b)
@@ -107,69 +229,95 @@ ratecl_status rc_cl_add_correlation(rc_cl_builder *b)
     if (!spec->uses[RC_WEIGHTS])
         return RATECL_OK;
     RC_TRY(add_fold(b));
-    const bool product = of_values(spec) == OF_PRODUCT;
-    if (spec->hebbian_batch && !product)
+    if (spec->hebbian_batch && !wants_product(spec))
         RC_TRY(add_correlate(b));
-    if (spec->hebbian_step || product)
-        RC_TRY(add_correlate_step(b));
-    if (spec->hebbian_batch && product) {
-        b->batch_parts.parts = b->step_sums;
-        b->batch_parts.inner = spec->inputs[RC_STATES].shape[1];
-        b->batch_parts.outers = b->step_tiles;
-        b->batch_parts.outer_stride = rc_view_rows(&spec->inputs[RC_STATES]);
-    }
-    return RATECL_OK;
+    return spec->hebbian_step || wants_product(spec) ? add_correlate_step(b) : RATECL_OK;
 }
 
 /* ---- The gradient to the weights ---- */
 
-/* Triangles that are added up side by side: enough to occupy the device, which depends on shape and device
- * alone. */
-static int64_t slots_of(const rc_cl_builder *b, int64_t units)
+/* How its rows are shared out. A unit is rows that a work-group adds up; each of the slots adds up the units of which the
+ * number leaves that rest. */
+typedef struct weights_shares {
+    int64_t unit_rows, units, slots;
+    int64_t slot_reals; /* of a tile */
+} weights_shares;
+
+/* Units of the tuning's length, and as many slots as occupy the device. */
+static weights_shares cpu_shares(const rc_cl_builder *b, int64_t R)
 {
+    const rc_tuning *t = &b->plan->tuning;
     const int64_t wanted = rc_ceil_div((int64_t)b->plan->context->limits.compute_units * 8, b->at.pairs);
-    return wanted < units ? wanted : units;
+    weights_shares shares = { .unit_rows = t->chunk_steps, .units = rc_ceil_div(R, t->chunk_steps) };
+    shares.slots = wanted < shares.units ? wanted : shares.units;
+    shares.slot_reals = (int64_t)2 * t->tile * t->tile;
+    return shares;
 }
 
-static ratecl_status add_correlate_weights(rc_cl_builder *b, int64_t slots, int64_t units, cl_mem triangles)
+/* Rows of a unit: a sum of so many equal numbers is right within 8e-6. */
+enum { MAX_UNIT_ROWS = 512, MIN_UNIT_ROWS = 64, TRIANGLES_BYTES = 128 << 20 };
+
+/* Enough units, each with a slot of its own if these fit into TRIANGLES_BYTES. If not, slots take several units, one in each
+ * launch, and have compensated sums. */
+static weights_shares gpu_shares(const rc_cl_builder *b, int64_t R)
+{
+    const rc_tuning *t = &b->plan->tuning;
+    const int64_t enough = rc_ceil_div(ENOUGH_GROUPS, b->at.pairs), most = rc_ceil_div(R, MIN_UNIT_ROWS);
+    weights_shares shares = { .units = rc_ceil_div(R, MAX_UNIT_ROWS), .slot_reals = (int64_t)t->tile * t->tile };
+    if (shares.units < enough)
+        shares.units = enough < most ? enough : most;
+    int64_t fitting = TRIANGLES_BYTES / (int64_t)b->plan->real_bytes / (b->at.pairs * shares.slot_reals);
+    if (shares.units > fitting) {
+        shares.slot_reals *= 2;
+        fitting = fitting / 2 > 1 ? fitting / 2 : 1;
+    }
+    const int64_t rounds = rc_ceil_div(shares.units, fitting);
+    shares.slots = rc_ceil_div(shares.units, rounds);
+    shares.unit_rows = rc_ceil_div(R, rounds * shares.slots);
+    shares.units = rc_ceil_div(R, shares.unit_rows);
+    if (shares.units < shares.slots)
+        shares.slots = shares.units;
+    return shares;
+}
+
+static ratecl_status add_correlate_weights(rc_cl_builder *b, const weights_shares *shares, cl_mem triangles)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
-    const rc_tuning *t = &b->plan->tuning;
-    const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = t->chunk_steps;
-    const cl_long slot_count = slots, zero = 0, factor = b->at.factors - 2;
+    const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = shares->unit_rows;
+    const cl_long slots = shares->slots, zero = 0, factor = b->at.factors - 2, slot_reals = shares->slot_reals;
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, OF_WEIGHTS, options);
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate_weights", t->tile_lanes, &step));
+    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate_weights", b->plan->tuning.tile_lanes, &step));
     step->first_unit = 10;
     step->input = RC_STATES;
     step->groups = b->at.pairs;
-    step->units = units;
+    step->units = shares->units;
     step->unit_rows = rows;
     step->most_units = slots;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
-                         ARGUMENT(slot_count), ARGUMENT(zero), ARGUMENT(factor), ARGUMENT(b->factors),
-                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies),
-                         ARGUMENT(triangles));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows), ARGUMENT(slots),
+                         ARGUMENT(zero), ARGUMENT(factor), ARGUMENT(b->factors), ARGUMENT(b->batch_energies),
+                         ARGUMENT(b->row_energies), ARGUMENT(triangles), ARGUMENT(slot_reals));
 }
 
 ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
 {
     const rc_tuning *t = &b->plan->tuning;
-    const int64_t units = rc_ceil_div(rc_view_rows(&b->spec->inputs[RC_STATES]), t->chunk_steps);
-    const cl_long N = b->spec->inputs[RC_WEIGHTS].shape[2], slots = slots_of(b, units);
+    const int64_t R = rc_view_rows(&b->spec->inputs[RC_STATES]);
+    const weights_shares shares = is_gpu(b) ? gpu_shares(b, R) : cpu_shares(b, R);
+    const cl_long N = b->spec->inputs[RC_WEIGHTS].shape[2], slots = shares.slots, slot_reals = shares.slot_reals;
     cl_mem triangles;
-    RC_TRY(rc_cl_scratch_reals(b, slots * b->at.pairs * 2 * t->tile * t->tile, &triangles));
-    RC_TRY(add_correlate_weights(b, slots, units, triangles));
+    RC_TRY(rc_cl_scratch_reals(b, slots * b->at.pairs * slot_reals, &triangles));
+    RC_TRY(add_correlate_weights(b, &shares, triangles));
 
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, OF_WEIGHTS, options);
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "gradient_weights", t->tile_lanes, &step));
     step->gradient = RC_WEIGHTS;
-    const int64_t blocks = rc_ceil_div(N, t->tile_vector);
-    step->groups = rc_ceil_div(blocks * blocks, t->tile_lanes);
+    const int64_t blocks = is_gpu(b) ? 0 : rc_ceil_div(N, t->tile_vector);
+    step->groups = is_gpu(b) ? square_pairs(t, N) : rc_ceil_div(blocks * blocks, t->tile_lanes);
     step->units = 1;
     step->unit_rows = N;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles), ARGUMENT(slot_reals));
 }

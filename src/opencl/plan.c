@@ -219,6 +219,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
     rc_cl_fit_width(spec, &plan->tuning);
+    rc_cl_fit_products(&plan->tuning, spec);
     choose_staging(plan);
     const size_t cotangents = spec->cotangent_count * (size_t)spec->inputs[RC_STATES].shape[2] + 1;
     plan->host_cotangents = calloc(cotangents, plan->real_bytes);

@@ -275,6 +275,38 @@ static void fit_local_memory(rc_tuning *t, size_t reals)
         t->depth /= 2;
 }
 
+/* Sums of a work-item's micro-kernel in GPU sets: MR x NR with 4 or 8 of each. */
+enum { MIN_SUMS = 16, MAX_SUMS = 64 };
+
+/* The most bytes of local memory that a product of a GPU set takes: two buffers of two padded operands, and for each of the
+ * rows of a unit where it begins, and its factor. */
+static size_t product_bytes(const rc_tuning *t, size_t real_bytes)
+{
+    enum { UNIT_ROWS = 512 };
+    return 4 * (size_t)t->depth * (size_t)(t->tile + 4) * real_bytes + UNIT_ROWS * (8 + real_bytes);
+}
+
+/* The largest tile up to the set's that so many work-items can hold in registers, and local memory. f64 sums take twice the
+ * registers, so that a work-item has a quarter of them. */
+static void fit_tile(rc_tuning *t, ratecl_precision precision, size_t local_bytes)
+{
+    const size_t real_bytes = precision == RATECL_PRECISION_F64 ? 8 : 4;
+    const int32_t most = precision == RATECL_PRECISION_F64 ? MIN_SUMS : MAX_SUMS;
+    for (;; t->tile /= 2) {
+        while (t->tile * t->tile / t->tile_lanes > MAX_SUMS || (t->tile * t->tile / t->tile_lanes > most && t->tile > 16))
+            t->tile /= 2;
+        while (t->tile_lanes > 1 && t->tile * t->tile / t->tile_lanes < MIN_SUMS)
+            t->tile_lanes /= 2;
+        t->depth = min_of(t->depth, t->tile);
+        while (t->depth * t->tile < 4 * t->tile_lanes)
+            t->depth *= 2;
+        while (product_bytes(t, real_bytes) > local_bytes && t->depth * t->tile >= 8 * t->tile_lanes && t->depth > 4)
+            t->depth /= 2;
+        if (product_bytes(t, real_bytes) <= local_bytes || t->tile <= 8)
+            return;
+    }
+}
+
 /* Vectors of the device's own width. */
 static void fit_vectors(rc_tuning *t, size_t native)
 {
@@ -301,5 +333,7 @@ ratecl_status rc_tuning_choose(const rc_device_limits *limits, ratecl_precision 
     tuning->tile_lanes = min_of(tuning->tile_lanes, lanes);
     if (sets[tuning->set].family == RC_FAMILY_CPU)
         fit_local_memory(tuning, limits->local_bytes / real_bytes);
+    else
+        fit_tile(tuning, precision, limits->local_bytes);
     return RATECL_OK;
 }
