@@ -14,6 +14,7 @@
 
 /* What gives something back does not fail: it would stay in use. */
 
+static size_t creations; /* that were made */
 static struct {
     bool armed, may_wait;
     size_t calls, fails_at, waits;
@@ -129,6 +130,7 @@ cl_mem CL_API_CALL clCreateBuffer(cl_context context, cl_mem_flags flags, size_t
 {
     __typeof__(&clCreateBuffer) next;
     NEXT(next, clCreateBuffer);
+    creations++;
     if (!fails(false))
         return next(context, flags, bytes, memory, code);
     *code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
@@ -283,10 +285,10 @@ static void host_close(host_run *made)
     free(made->outputs.gradient_states);
 }
 
-/* Evaluate a new plan, which makes its memory then, while the call number `fails_at` fails, and once more.
- * True if there was such a call. */
+/* Evaluate a new plan, which makes its memory then, while the call number `fails_at` fails, and once more; a
+ * plan that `keeps` its memory makes no buffer the second time. True if there was such a call. */
 static bool evaluate_failing(const problem *given, ratecl_context *context, size_t fails_at,
-                             const double *values, const char *device)
+                             const double *values, bool keeps, const char *device)
 {
     host_run r = host_open(given, context);
     injector.calls = 0;
@@ -297,7 +299,9 @@ static bool evaluate_failing(const problem *given, ratecl_context *context, size
     const bool failed = injector.calls >= fails_at;
     ck_assert_msg((status != RATECL_OK) == failed, "%s: call %zu of %zu failed: %s", device, fails_at,
                   injector.calls, ratecl_status_name(status));
+    const size_t before = creations;
     ASSERT_OK(ratecl_evaluate(r.plan, &r.inputs, &r.outputs));
+    ck_assert(failed || !keeps || creations == before);
     ck_assert_mem_eq(r.outputs.values, values, r.outputs.value_count * sizeof *values);
     host_close(&r);
     return failed;
@@ -325,7 +329,7 @@ static void host_failures_on(caller *owner, const char *device)
         outcome expected = problem_evaluate(&given, context, 0, given.term_count);
         problem_check(&given, &expected, 0, device);
         size_t failed = 0;
-        while (evaluate_failing(&given, context, failed + 1, expected.values, device))
+        while (evaluate_failing(&given, context, failed + 1, expected.values, *ways[k].memory, device))
             failed++;
         printf("%s: host memory%s%s, limit %d: %zu calls failed\n", device, *ways[k].memory ? " " : "",
                ways[k].memory, (int)ways[k].limit, failed);

@@ -39,8 +39,8 @@ static void check(const gradients *of, array_order order, const uint64_t *limits
 
 START_TEST(layouts)
 {
-    static const array_order orders[] = { ORDER_C,           ORDER_OFFSET,       ORDER_PADDED,
-                                          ORDER_TIME_FIRST,  ORDER_NEURON_FIRST, ORDER_FORTRAN,
+    static const array_order orders[] = { ORDER_C,           ORDER_PADDED,
+                                          ORDER_TIME_FIRST,  ORDER_NEURON_FIRST,
                                           ORDER_EVERY_OTHER, ORDER_REVERSED };
     /* Nothing cut; chunks of 1 KB; chunks of a row, which the arrays are too large for. */
     static const uint64_t limits[] = { 0, 4096, 64 };

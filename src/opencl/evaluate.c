@@ -288,8 +288,9 @@ static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange
 /* An evaluation in flight is waited for: its results give way to the next one's. */
 static ratecl_status drop_last(rc_cl_plan *plan)
 {
-    if (plan->last)
-        CL_TRY(clWaitForEvents(1, &plan->last));
+    const cl_int code = plan->last ? clWaitForEvents(1, &plan->last) : CL_SUCCESS;
+    if (code != CL_SUCCESS && !is_over(plan->last))
+        return rc_cl_fail("clWaitForEvents", code);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         if (plan->inputs[k])
             clReleaseMemObject(plan->inputs[k]);

@@ -238,9 +238,10 @@ ratecl_status rc_cl_send(rc_cl_plan *plan, const rc_cl_host_array *array, rc_cl_
                          cl_event after, cl_event *sent)
 {
     const size_t unit = unit_bytes(array);
-    rc_cl_pinned *slot = NULL;
+    rc_cl_pinned *slot;
+    int64_t first = rows.first;
     RC_TRY(make_pinned(plan));
-    for (int64_t first = rows.first; first < rows.end;) {
+    do {
         RC_TRY(next_pinned(plan, &slot));
         transfer t = { RC_PACK, array, rows_at(plan, array, first, rows.end), slot->host };
         copy_all(plan, &t);
@@ -250,7 +251,7 @@ ratecl_status rc_cl_send(rc_cl_plan *plan, const rc_cl_host_array *array, rc_cl_
                                     wait_count ? &after : NULL, &slot->done));
         CL_TRY(clFlush(plan->transfers));
         first = t.rows.end;
-    }
+    } while (first < rows.end);
     CL_TRY(clRetainEvent(slot->done));
     *sent = slot->done;
     return RATECL_OK;
