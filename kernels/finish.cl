@@ -9,7 +9,8 @@
  *
  * All are trees over work-items and work-groups, in a fixed order. Compile-time parameters:
  *   GRADIENT    1 where the plan has one
- *   MOMENTS, REFERENCE, ENTROPY, LAGS, STEPS, BATCHES   1 where the plan has such partial sums */
+ *   MOMENTS, REFERENCE, ENTROPY, LAGS, STEPS, BATCHES   1 where the plan has such partial sums
+ *   DISTANCES   1 where a term wants more of the neurons' means than their variance: distances and extremes */
 #ifndef GRADIENT
 #define GRADIENT 0
 #endif
@@ -31,6 +32,9 @@
 #ifndef BATCHES
 #define BATCHES 1
 #endif
+#ifndef DISTANCES
+#define DISTANCES 1
+#endif
 
 /* The most work-groups that leave a partial of one quantity, which is from one row of `partials` to the next. */
 enum { PARTIALS = 256 };
@@ -47,7 +51,7 @@ enum {
     MIN_LOW,
     SQUARES,           /* sum over neurons of the mean over rows of S_i^2 */
     REFERENCE_SQUARES, /* the same of the reference */
-    DISTANCES,         /* sum of |mu_i - mubar| */
+    DISTANCE_SUM,      /* sum of |mu_i - mubar| */
     SIGNS,             /* sum of the signs of mu_i - mubar */
     TIES,              /* the number of those that reach the largest distance */
     TIE_SIGNS,         /* sum of the signs of these */
@@ -125,8 +129,10 @@ INLINE void segment_sums(sum *mine, const int n, int segment, local real *scratc
         local real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
         for (int other = k + RADIX; other < segment && k < RADIX; other += RADIX)
             mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
-        high[k] = mine[j].x;
-        low[k] = mine[j].y;
+        if (k < RADIX) {
+            high[k] = mine[j].x;
+            low[k] = mine[j].y;
+        }
     }
     BARRIER();
 #pragma unroll
@@ -142,8 +148,36 @@ INLINE void segment_sums(sum *mine, const int n, int segment, local real *scratc
 /* ---- Moments ---- */
 
 #if MOMENTS
-/* Join the vectors of the work-items that are `across` apart. Every work-item gets its column's result. */
-INLINE void column_sums(realv *total, realv *lost, int across, local realv *scratch)
+/* Sum two vectors of the work-items that are `across` apart. Every work-item gets its column's results. The errors of so
+ * few sums are far below those of the records. */
+INLINE void column_sums(realv *first, realv *second, int across, local realv *scratch)
+{
+    if (LANES == 1)
+        return;
+    const int x = LANE % across, y = LANE / across, down = LANES / across;
+    scratch[LANE] = *first;
+    scratch[LANES + LANE] = *second;
+    BARRIER();
+    for (int other = y + RADIX; other < (y < RADIX ? down : 0); other += RADIX) {
+        *first += scratch[other * across + x];
+        *second += scratch[LANES + other * across + x];
+    }
+    if (y < RADIX) {
+        scratch[LANE] = *first;
+        scratch[LANES + LANE] = *second;
+    }
+    BARRIER();
+    *first = scratch[x];
+    *second = scratch[LANES + x];
+    for (int other = 1; other < min(down, (int)RADIX); ++other) {
+        *first += scratch[other * across + x];
+        *second += scratch[LANES + other * across + x];
+    }
+    BARRIER();
+}
+
+/* The same of one compensated sum. */
+INLINE void column_sum(realv *total, realv *lost, int across, local realv *scratch)
 {
     if (LANES == 1)
         return;
@@ -151,16 +185,18 @@ INLINE void column_sums(realv *total, realv *lost, int across, local realv *scra
     scratch[LANE] = *total;
     scratch[LANES + LANE] = *lost;
     BARRIER();
-    for (int other = y + RADIX; other < down && y < RADIX; other += RADIX) {
+    for (int other = y + RADIX; other < (y < RADIX ? down : 0); other += RADIX) {
         vector_add(total, lost, scratch[other * across + x]);
         *lost += scratch[LANES + other * across + x];
     }
-    scratch[LANE] = *total;
-    scratch[LANES + LANE] = *lost;
+    if (y < RADIX) {
+        scratch[LANE] = *total;
+        scratch[LANES + LANE] = *lost;
+    }
     BARRIER();
     *total = scratch[x];
     *lost = scratch[LANES + x];
-    for (int other = 1; other < min(down, RADIX); ++other) {
+    for (int other = 1; other < min(down, (int)RADIX); ++other) {
         vector_add(total, lost, scratch[other * across + x]);
         *lost += scratch[LANES + other * across + x];
     }
@@ -190,7 +226,7 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
         vector_add(&total, &total_lost, (VLOAD(global, REAL, record) - first_shift) * rows);
         vector_add(&total, &total_lost, VLOAD(global, REAL, record + pitch));
     }
-    column_sums(&total, &total_lost, across, scratch);
+    column_sum(&total, &total_lost, across, scratch);
     const real R_high = (real)all_rows, R_low = (real)(all_rows - (long)R_high);
     const realv quotient = total / R_high;
     const realv quotient_lost = (fma(-quotient, (realv)R_high, total) - total_lost - quotient * R_low) / R_high;
@@ -204,10 +240,10 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
         vector_add(&rest, &rest_lost, d * share);
         vector_add(&spread, &spread_lost, fma(d * share, d, VLOAD(global, REAL, record + 2 * pitch) / R_high));
     }
-    column_sums(&rest, &rest_lost, across, scratch);
-    column_sums(&spread, &spread_lost, across, scratch);
     rest -= rest_lost;
-    const realv variance = (spread - spread_lost) - rest * rest;
+    spread -= spread_lost;
+    column_sums(&rest, &spread, across, scratch);
+    const realv variance = spread - rest * rest;
     column_moments joined;
     joined.mean = pivot;
     joined.mean_low = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
@@ -386,7 +422,8 @@ INLINE void group_extremes(extremes *of, local real *scratch)
     BARRIER();
     for (int k = LANE + RADIX; k < (LANE < RADIX ? LANES : 0); k += RADIX)
         add_extremes(of, scratch[k], scratch[LANES + k], scratch[2 * LANES + k], scratch[3 * LANES + k]);
-    put_extremes(of, scratch);
+    if (LANE < RADIX)
+        put_extremes(of, scratch);
     BARRIER();
     for (int k = 0; k < min(LANES, (int)RADIX); ++k)
         add_extremes(of, scratch[k], scratch[LANES + k], scratch[2 * LANES + k], scratch[3 * LANES + k]);
@@ -416,7 +453,9 @@ INLINE void give_population(global const real *states, global const real *refere
         spread = sum_add(spread, d * d);
     }
     segment_sums(&spread, 1, LANES, scratch);
+#if DISTANCES
     group_extremes(&of, scratch);
+#endif
     if (LANE == 0) {
         partials[PIVOT * PARTIALS + group] = pivot;
         partials[REST * PARTIALS + group] = rest;
@@ -667,13 +706,15 @@ INLINE population population_of(global const long *job, global const real *parti
         add_extremes(&ends, partials[MAX_HIGH * PARTIALS + g], partials[MAX_LOW * PARTIALS + g],
                      partials[MIN_HIGH * PARTIALS + g], partials[MIN_LOW * PARTIALS + g]);
     }
+#if DISTANCES
     for (long g = LANE; g < groups && with_deviations; g += LANES)
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-            deviated[k] = sum_add(deviated[k], partials[(DISTANCES + k) * PARTIALS + g]);
-    segment_sums(&spread, 1, LANES, scratch);
+            deviated[k] = sum_add(deviated[k], partials[(DISTANCE_SUM + k) * PARTIALS + g]);
     segment_sums(deviated, 4, LANES, scratch);
     group_extremes(&ends, scratch);
+#endif
+    segment_sums(&spread, 1, LANES, scratch);
     of.norm = sum_value(spread);
     /* A NaN, which no comparison finds, is in the mean, too. */
     of.largest = fmax(fabs(deviation_of(&of, ends.max_high, ends.max_low)),
@@ -698,6 +739,7 @@ INLINE real sign_of(real x, real noise) { return fabs(x) > noise ? copysign((rea
 /* True if a deviation reaches the largest distance. */
 INLINE bool is_tie(const population *of, real d, real noise) { return fabs(d) >= of->largest - noise; }
 
+#if DISTANCES
 /* Sum the distances of the neurons' means from their mean, their signs, and those of the largest. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 deviations(global const long *restrict job, global const real *restrict states, global real *partials)
@@ -707,7 +749,7 @@ deviations(global const long *restrict job, global const real *restrict states, 
     const long first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
     const population of = population_of(job, partials, false, scratch);
     const real noise = noise_of(&of);
-    sum sums[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) }; /* from DISTANCES on */
+    sum sums[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) }; /* from DISTANCE_SUM on */
     for (long i = first + LANE; i < end; i += LANES) {
         const real d = deviation_of(&of, states[i], states[N + i]), sign_ = sign_of(d, noise);
         const bool tie = is_tie(&of, d, noise);
@@ -720,8 +762,9 @@ deviations(global const long *restrict job, global const real *restrict states, 
 #pragma unroll
     for (int k = 0; k < 4; ++k)
         if (LANE == 0)
-            partials[(DISTANCES + k) * PARTIALS + group] = sum_value(sums[k]);
+            partials[(DISTANCE_SUM + k) * PARTIALS + group] = sum_value(sums[k]);
 }
+#endif
 #endif
 
 /* A term's value from the sum over its items. */

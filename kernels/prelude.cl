@@ -453,8 +453,10 @@ INLINE sum group_sum(sum mine, local real *scratch)
     BARRIER();
     for (int other = LANE + 16; other < (LANE < 16 ? LANES : 0); other += 16)
         mine = sum_merge(mine, (sum)(scratch[other], scratch[LANES + other]));
-    scratch[LANE] = mine.x;
-    scratch[LANES + LANE] = mine.y;
+    if (LANE < 16) {
+        scratch[LANE] = mine.x;
+        scratch[LANES + LANE] = mine.y;
+    }
     BARRIER();
     mine = (sum)(scratch[0], scratch[LANES]);
     for (int other = 1; other < min(LANES, 16); ++other)

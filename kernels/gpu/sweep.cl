@@ -286,7 +286,8 @@ INLINE void give_columns(const column_sums *sums, long rows, global real *record
         real total = scratch[PLACE_OF(0, v, x, y)];
         for (int other = y + 16; other < (y < 16 ? DOWN : 0); other += 16)
             total += scratch[PLACE_OF(0, v, x, other)];
-        scratch[PLACE_OF(0, v, x, y)] = total;
+        if (y < 16)
+            scratch[PLACE_OF(0, v, x, y)] = total;
     }
     BARRIER();
 #endif
@@ -306,6 +307,7 @@ INLINE void give_columns(const column_sums *sums, long rows, global real *record
             record[2 * pitch + column] = spread < 0 ? (real)0 : spread; /* keeps a NaN */
         }
     }
+    BARRIER();
 }
 #endif
 

@@ -105,17 +105,25 @@ static void set_batches(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
     job[RC_JOB_BATCH_QUANTITY] = b->at.batches;
 }
 
+static bool has_metric(const rc_spec *spec, ratecl_metric metric)
+{
+    for (size_t k = 0; k < spec->term_count; ++k)
+        if (spec->terms[k].options.criterion == RATECL_FIRING_RATE_DIST && spec->terms[k].options.metric == metric)
+            return true;
+    return false;
+}
+
+/* True if a term needs distances from the mean over neurons, or the largest of them. */
+static bool wants_distances(const rc_spec *spec)
+{
+    return has_metric(spec, RATECL_METRIC_MEAN_AD) || has_metric(spec, RATECL_METRIC_MAX_AD);
+}
+
 /* True if a term needs what deviations() sums. */
 static bool needs_deviations(const rc_spec *spec)
 {
-    for (size_t k = 0; k < spec->term_count; ++k) {
-        const ratecl_term *o = &spec->terms[k].options;
-        if (o->criterion == RATECL_FIRING_RATE_DIST &&
-            (o->metric == RATECL_METRIC_MEAN_AD ||
-             (o->metric == RATECL_METRIC_MAX_AD && rc_wants_gradients(spec))))
-            return true;
-    }
-    return false;
+    return has_metric(spec, RATECL_METRIC_MEAN_AD) ||
+           (has_metric(spec, RATECL_METRIC_MAX_AD) && rc_wants_gradients(spec));
 }
 
 static void fill_job(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
@@ -158,10 +166,10 @@ ratecl_status rc_cl_add_merge_launch(rc_cl_builder *b, const char *name, int64_t
     char options[OPTION_BYTES];
     snprintf(options, sizeof options,
              "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DREFERENCE=%d -DENTROPY=%d -DLAGS=%d "
-             "-DSTEPS=%d -DBATCHES=%d",
+             "-DSTEPS=%d -DBATCHES=%d -DDISTANCES=%d",
              rc_precision_bits(spec), t->merge_lanes, t->merge_vector, rc_wants_gradients(spec), spec->moments,
              spec->uses[RC_REFERENCE], spec->entropy_count > 0, spec->lag_count > 0, spec->hebbian_step,
-             spec->hebbian_batch);
+             spec->hebbian_batch, wants_distances(spec));
     RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, t->merge_lanes, step));
     (*step)->groups = groups;
     return RATECL_OK;

@@ -113,7 +113,7 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
 /* As many rounds of rows in a block as leave thousands of work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
-    enum { GROUPS_WANTED = 4096, MOST_ROUNDS = 64, ROWS_UNIT = 16 };
+    enum { GROUPS_WANTED = 2048, MOST_ROUNDS = 64, ROWS_UNIT = 16 };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = min_of(max_of(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = round_up(round * rounds, ROWS_UNIT);
