@@ -20,6 +20,7 @@
  *               of them are one load; VECTOR is 4
  *   TILE        rows and columns of a tile, a power of two
  *   MR, NR      4 or 8; LANES is TILE / MR * TILE / NR
+ *   SQUARE_LANES  work-items of fold and gradient_weights
  *   DEPTH       KC: at least 4 * LANES / TILE and at most TILE
  *   RUN         steps of the inner sum that are added up before they join a second set of sums: a run of n equal numbers
  *               costs up to n/3 units in the last place. 0: there is no second set
@@ -42,6 +43,9 @@
 #endif
 #ifndef NR
 #define NR 8
+#endif
+#ifndef SQUARE_LANES
+#define SQUARE_LANES LANES
 #endif
 #ifndef DEPTH
 #define DEPTH 16
@@ -75,7 +79,7 @@
 #else
 #define PRODUCT_KERNEL kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 #endif
-#define KERNEL kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+#define SQUARE_KERNEL kernel __attribute__((reqd_work_group_size(SQUARE_LANES, 1, 1))) void
 
 #define QUAD(space, p) (*(space realv *)(p))
 
@@ -98,15 +102,16 @@ INLINE void find_pair(int pair, int count, int *i, int *j)
 #if PASS < 3
 /* U from W (1, N, N) of any layout: a work-group gives the square (i, j), i <= j, and its mirror image. Below the
  * diagonal's tile of half of W nothing is read, and nothing written here. */
-KERNEL fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
+SQUARE_KERNEL fold(global const element *restrict weights, long offset, long sb, long si, long sj, long N, long padded,
             global real *restrict U)
 {
     local real upper[SIDE * (SIDE + 1)], lower[SIDE * (SIDE + 1)];
+    const int lane = (int)get_local_id(0);
     int i, j;
     find_pair((int)get_group_id(0), (int)(padded / SIDE), &i, &j);
     /* U does not change with W turned about its diagonal: neighbours are read by neighbours. */
     const long down = si == 1 ? sj : si, right = si == 1 ? si : sj;
-    for (int e = LANE; e < SIDE * SIDE; e += LANES) {
+    for (int e = lane; e < SIDE * SIDE; e += SQUARE_LANES) {
         const int y = e / SIDE, x = e % SIDE;
         const long row = i * SIDE + y, column = j * SIDE + x, mirror_row = j * SIDE + y, mirror_column = i * SIDE + x;
         upper[y * (SIDE + 1) + x] =
@@ -115,8 +120,8 @@ KERNEL fold(global const element *restrict weights, long offset, long sb, long s
                                         ? LOAD_ONE(weights + offset + mirror_row * down + mirror_column * right)
                                         : (real)0;
     }
-    BARRIER();
-    for (int e = LANE; e < SIDE * SIDE; e += LANES) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int e = lane; e < SIDE * SIDE; e += SQUARE_LANES) {
         const int y = e / SIDE, x = e % SIDE;
         const long row = i * SIDE + y, column = j * SIDE + x, mirror_row = j * SIDE + y, mirror_column = i * SIDE + x;
         const real above = upper[y * (SIDE + 1) + x] + lower[x * (SIDE + 1) + y];
@@ -585,18 +590,19 @@ PRODUCT_KERNEL correlate_weights(global const element *restrict states, long off
 #endif
 /* The gradient to W (1, N, N): a work-group adds up the slots of the square (i, j), i <= j, and gives it and its mirror
  * image. */
-KERNEL gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
+SQUARE_KERNEL gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
                         global const real *restrict triangles, long slot_reals)
 {
     local real square[SIDE * (SIDE + 1)];
     const int tiles = (int)((N + TILE - 1) / TILE);
     const long pairs = (long)tiles * (tiles + 1) / 2;
+    const int lane = (int)get_local_id(0);
     int i, j;
     find_pair((int)get_group_id(0), (int)((N + SIDE - 1) / SIDE), &i, &j);
     const long ti = i * SIDE / TILE, tj = j * SIDE / TILE, pair = ti * tiles - ti * (ti - 1) / 2 + tj - ti;
     const bool has_lost = slot_reals > TILE * TILE;
     triangles += pair * slot_reals + i * SIDE % TILE * TILE + j * SIDE % TILE;
-    for (int e = LANE * 4; e < SIDE * SIDE; e += LANES * 4) {
+    for (int e = lane * 4; e < SIDE * SIDE; e += SQUARE_LANES * 4) {
         const int y = e / SIDE, x = e % SIDE;
         global const real *at = triangles + y * TILE + x;
         realv total = (realv)0, lost = (realv)0;
@@ -613,10 +619,10 @@ KERNEL gradient_weights(global output *restrict gradients, long offset, long sb,
         to[2] = total.s2;
         to[3] = total.s3;
     }
-    BARRIER();
+    barrier(CLK_LOCAL_MEM_FENCE);
     /* The gradient is its own mirror image: neighbours are written by neighbours. */
     const long down = si == 1 ? sj : si, right = si == 1 ? si : sj;
-    for (int e = LANE; e < SIDE * SIDE; e += LANES) {
+    for (int e = lane; e < SIDE * SIDE; e += SQUARE_LANES) {
         const int y = e / SIDE, x = e % SIDE;
         const long row = i * SIDE + y, column = j * SIDE + x;
         const long mirror_row = j * SIDE + y, mirror_column = i * SIDE + x;

@@ -123,9 +123,9 @@ static void gpu_options(const rc_cl_builder *b, int input, variant which, char o
     const int32_t sums = sums_of(t);
     snprintf(options, OPTION_BYTES,
              "-DPRECISION=%d -DELEMENT=%d -DALIGNED=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DTILE=%d -DMR=%d -DNR=%d "
-             "-DDEPTH=%d -DPASS=%d -DCARRY=%d",
+             "-DSQUARE_LANES=%d -DDEPTH=%d -DPASS=%d -DCARRY=%d",
              rc_precision_bits(b->spec), (int)view->element, is_aligned(states), rc_is_along(states), t->tile_lanes,
-             t->tile, sums >= 32 ? 8 : 4, sums >= 64 ? 8 : 4, t->depth, (int)which,
+             t->tile, sums >= 32 ? 8 : 4, sums >= 64 ? 8 : 4, t->merge_lanes, t->depth, (int)which,
              sum_steps(b->spec, t, which) > MAX_PLAIN_STEPS);
 }
 
@@ -158,7 +158,8 @@ static ratecl_status add_fold(rc_cl_builder *b)
     correlation_options(b, RC_WEIGHTS, which, options);
     rc_cl_step *step;
     RC_TRY(rc_cl_scratch_reals(b, padded * padded, &b->folded));
-    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", t->tile_lanes, &step));
+    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", is_gpu(b) ? t->merge_lanes : t->tile_lanes,
+                          &step));
     step->input = RC_WEIGHTS;
     step->groups = is_gpu(b) ? square_pairs(t, padded) : padded / t->tile_vector;
     step->units = 1;
@@ -256,13 +257,15 @@ static weights_shares cpu_shares(const rc_cl_builder *b, int64_t R)
 
 /* Rows of a unit: a sum of so many equal numbers is right within 8e-6. */
 enum { MAX_UNIT_ROWS = 512, MIN_UNIT_ROWS = 64, TRIANGLES_BYTES = 128 << 20 };
+/* Fewer work-groups than elsewhere are enough, since each leaves a tile that gradient_weights reads again. */
+enum { ENOUGH_UNITS = 768 };
 
 /* Enough units, each with a slot of its own if these fit into TRIANGLES_BYTES. If not, slots take several units, one in each
  * launch, and have compensated sums. */
 static weights_shares gpu_shares(const rc_cl_builder *b, int64_t R)
 {
     const rc_tuning *t = &b->plan->tuning;
-    const int64_t enough = rc_ceil_div(ENOUGH_GROUPS, b->at.pairs), most = rc_ceil_div(R, MIN_UNIT_ROWS);
+    const int64_t enough = rc_ceil_div(ENOUGH_UNITS, b->at.pairs), most = rc_ceil_div(R, MIN_UNIT_ROWS);
     weights_shares shares = { .units = rc_ceil_div(R, MAX_UNIT_ROWS), .slot_reals = (int64_t)t->tile * t->tile };
     if (shares.units < enough)
         shares.units = enough < most ? enough : most;
@@ -313,7 +316,8 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, OF_WEIGHTS, options);
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "gradient_weights", t->tile_lanes, &step));
+    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "gradient_weights",
+                          is_gpu(b) ? t->merge_lanes : t->tile_lanes, &step));
     step->gradient = RC_WEIGHTS;
     const int64_t blocks = is_gpu(b) ? 0 : rc_ceil_div(N, t->tile_vector);
     step->groups = is_gpu(b) ? square_pairs(t, N) : rc_ceil_div(blocks * blocks, t->tile_lanes);
