@@ -10,14 +10,14 @@
 
 /* See docs/speed.md for what was measured: 256 work-items fill a GPU's multiprocessor in a few groups, each work-item with
  * several 16-byte loads in flight. */
-#define GPU_TUNING                                                                                           \
+#define GPU_TUNING(tile_side, tile_work_items, tile_depth)                                                   \
     {                                                                                                        \
         .sweep_lanes = 256, .sweep_vector = 4, .sweep_step = 4, .gradient_step = 2, .sweep_across = 64,      \
-        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = 4, .tile_lanes = 256, \
-        .tile = 128, .depth = 16, .chunk_steps = 256,                                                        \
+        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = 4,                    \
+        .tile_lanes = tile_work_items, .tile = tile_side, .depth = tile_depth, .chunk_steps = 256,           \
     }
 
-enum { SET_CPU, SET_GPU, SET_GPU_16, SET_SMALL };
+enum { SET_CPU, SET_GPU, SET_AMD, SET_INTEL, SET_INTEL_16, SET_SMALL };
 
 /* A new set is a row here, and one of `classes` that says which devices get it. */
 static const rc_kernel_set sets[] = {
@@ -42,14 +42,31 @@ static const rc_kernel_set sets[] = {
                               .across = 2,
                               .down = 8,
                               .panel = 32 } },
-    [SET_GPU] = { .name = "gpu", .family = RC_FAMILY_GPU, .folder = "gpu", .options = "", .tuning = GPU_TUNING },
-    /* Intel's Data Center GPU Max has 8 KiB of registers for a hardware thread of 16 or 32 work-items; with 32, which its
-     * compiler prefers, the products spill 42,000 bytes, and with 16 none. */
-    [SET_GPU_16] = { .name = "gpu16",
-                     .family = RC_FAMILY_GPU,
-                     .folder = "gpu",
-                     .options = " -DSUB_GROUP=16",
-                     .tuning = GPU_TUNING },
+    [SET_GPU] = { .name = "gpu",
+                  .family = RC_FAMILY_GPU,
+                  .folder = "gpu",
+                  .options = "",
+                  .tuning = GPU_TUNING(128, 256, 16) },
+    /* A compute unit of AMD has 64 KiB of local memory, with half the depth enough for several work-groups. */
+    [SET_AMD] = { .name = "amd",
+                  .family = RC_FAMILY_GPU,
+                  .folder = "gpu",
+                  .options = "",
+                  .tuning = GPU_TUNING(128, 256, 8) },
+    /* A hardware thread of Intel has 128 registers of 32 bytes for 8 work-items, or of 64 bytes for 16: micro-kernels of
+     * 8 x 4 fit into these, and of those of 8 x 8 some 3,000 bytes are spilled. */
+    [SET_INTEL] = { .name = "intel",
+                    .family = RC_FAMILY_GPU,
+                    .folder = "gpu",
+                    .options = "",
+                    .tuning = GPU_TUNING(64, 128, 16) },
+    /* For Data Center GPU Max the compiler prefers sub-groups of 32, with which the products spill 42,000 bytes, and with 16
+     * none. */
+    [SET_INTEL_16] = { .name = "gpu16",
+                       .family = RC_FAMILY_GPU,
+                       .folder = "gpu",
+                       .options = " -DSUB_GROUP=16",
+                       .tuning = GPU_TUNING(64, 128, 16) },
     /* Small groups and few instructions, for devices that interpret kernels or take longer to compile than to run them.
      */
     [SET_SMALL] = { .name = "small",
@@ -79,7 +96,9 @@ static const struct device_class {
     int32_t set;
 } classes[] = {
     { RATECL_DEVICE_GPU, "", SET_GPU },
-    { RATECL_DEVICE_GPU, "Data Center GPU Max", SET_GPU_16 },
+    { RATECL_DEVICE_GPU, "AMD", SET_AMD },
+    { RATECL_DEVICE_GPU, "Intel", SET_INTEL },
+    { RATECL_DEVICE_GPU, "Data Center GPU Max", SET_INTEL_16 },
     { RATECL_DEVICE_ACCELERATOR, "", SET_GPU },
     { RATECL_DEVICE_CPU, "", SET_CPU },
     { RATECL_DEVICE_SOFTWARE, "", SET_SMALL },
