@@ -106,6 +106,7 @@ typedef struct rc_cl_plan {
     cl_command_queue queue; /* receives the launches: the context's, or `transfers` for a warm-up */
     bool out_of_order;      /* that queue: events chain what depends on one another */
     rc_tuning tuning;
+    bool shares_host_memory; /* host memory is read in place: not by kernels that want aligned vectors */
     size_t real_bytes;
     size_t group_lanes; /* the largest work-group that all kernels so far can have */
 

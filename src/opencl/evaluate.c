@@ -173,7 +173,7 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
         source->host = host;
         return rc_cl_staging_make(plan, &plan->staging[k], view, CL_MEM_READ_ONLY);
     }
-    return plan->context->shares_host_memory ? wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory)
+    return plan->shares_host_memory ? wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory)
                                              : copy_whole(plan, k, bytes, host, &source->memory, sent);
 }
 
@@ -342,7 +342,7 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
     if (status == RATECL_OK)
         status = rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped);
     if (status == RATECL_OK)
-        status = plan->context->shares_host_memory ? show_gradients(plan, &exchange)
+        status = plan->shares_host_memory ? show_gradients(plan, &exchange)
                                                    : fetch_gradients(plan, evaluation);
     rc_cl_replace_event(&sent, NULL);
     let_go(plan, &exchange, status);

@@ -46,7 +46,7 @@ static void cut(const rc_cl_plan *plan, const rc_view *view, rc_cl_staging *stag
     const size_t element = rc_element_bytes(view->element);
     const int64_t row_bytes = view->shape[2] * (int64_t)element;
     const uint64_t limit = plan->context->staging_limit;
-    staging->in_place = plan->context->shares_host_memory && pitch > 0;
+    staging->in_place = plan->shares_host_memory && pitch > 0;
     uint64_t rows = limit / 2 / (uint64_t)row_bytes;
     const uint64_t enough = (uint64_t)(PIECE_BYTES / row_bytes + 8 * rc_longest_lag(plan->spec));
     if (staging->in_place)
@@ -111,7 +111,7 @@ static void choose_staging(rc_cl_plan *plan)
         const rc_view *view = &spec->gradients[k].view;
         if (!spec->gradients[k].wanted)
             continue;
-        if (plan->context->shares_host_memory) {
+        if (plan->shares_host_memory) {
             if (is_too_large(plan, view))
                 cut(plan, view, &plan->gradient_staging[k]);
             continue;
@@ -218,6 +218,8 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
+    plan->shares_host_memory =
+        plan->context->shares_host_memory && rc_kernel_set_of(&plan->tuning)->family == RC_FAMILY_CPU;
     rc_cl_fit_width(spec, &plan->tuning);
     rc_cl_fit_products(&plan->tuning, spec);
     choose_staging(plan);

@@ -341,7 +341,7 @@ static ratecl_status copy_mapped(const rc_cl_plan *plan, const rc_cl_staging *st
 ratecl_status rc_cl_copy_through(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
                                  rc_cl_direction where, const rc_view *view, void *host, rc_cl_rows rows)
 {
-    if (plan->context->shares_host_memory)
+    if (plan->shares_host_memory)
         return copy_mapped(plan, staging, slot, where, view, host, rows);
     const rc_cl_host_array array = { view, host };
     if (where == RC_UNPACK)
