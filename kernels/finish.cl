@@ -73,12 +73,14 @@ enum {
     COLUMN_GROUPS,
     GROUP_COLUMNS,
     TERMS,
+    NEURON_TERMS, /* whose items are neurons */
     VALUE_COUNT,
     FACTORS,
     TILES,
     SWEEP_BLOCK_ROWS, /* of the rows' exponents */
     ENTROPY_GROUPS,
     GROUP_ROWS,
+    ROW_PARTS, /* work-items that share the tiles of a row */
     ENTROPY_QUANTITY,
     FIRST_FACTOR,
     DIRECT, /* 1: row_sums hold the sum of p log(p + eps) already */
@@ -98,22 +100,23 @@ enum {
     STEP_QUANTITY,
     DEVIATIONS,     /* 1: deviations() comes before finish */
     FINISH_COLUMNS, /* neurons of a work-group of finish */
+    SKIPPED_OFFSET, /* longs from the values to the numbers of skipped neurons */
     JOB_PARAMETERS
 };
 
 /* ---- Sums over work-items ----
  *
  * Trees of two levels, of at most RADIX branches each. PoCL 3.1 takes exponentially long to compile barriers under a
- * condition or in loops that it cannot unroll, even where all work-items agree: hence no barrier in a loop, one tree for
- * several sums, and loops in the place of conditions that run once or not at all. */
+ * condition or in nested loops, even where all work-items agree: hence no barrier in a tree's loops, one tree for several
+ * sums, and work-groups that have nothing to add up and pass all barriers. */
 enum { RADIX = 16 };
 
 /* Reals of local memory that a work-item needs for these, and for two vectors. */
 enum { SCRATCH = 2 * VECTOR > 8 ? 2 * VECTOR : 8 };
 
-/* Sum `n` numbers, at most 4 and a constant, of each `segment` of work-items, a power of two. Every work-item of the
- * segment gets the results. `scratch` holds 2 n LANES reals. */
-INLINE void segment_sums(sum *mine, const int n, int segment, local real *scratch)
+/* Sum `n` numbers, at most 4 and a constant, of the first `count` work-items of each `segment` of them, a power of two.
+ * Every work-item of the segment gets the results. `scratch` holds 2 n LANES reals. */
+INLINE void segment_sums(sum *mine, const int n, int segment, int count, local real *scratch)
 {
     if (LANES == 1)
         return;
@@ -127,7 +130,7 @@ INLINE void segment_sums(sum *mine, const int n, int segment, local real *scratc
 #pragma unroll
     for (int j = 0; j < n; ++j) {
         local real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
-        for (int other = k + RADIX; other < segment && k < RADIX; other += RADIX)
+        for (int other = k + RADIX; other < count && k < RADIX; other += RADIX)
             mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
         if (k < RADIX) {
             high[k] = mine[j].x;
@@ -139,7 +142,7 @@ INLINE void segment_sums(sum *mine, const int n, int segment, local real *scratc
     for (int j = 0; j < n; ++j) {
         local const real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
         mine[j] = (sum)(high[0], low[0]);
-        for (int other = 1; other < min(segment, RADIX); ++other)
+        for (int other = 1; other < min(count, (int)RADIX); ++other)
             mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
     }
     BARRIER();
@@ -271,22 +274,20 @@ merge_blocks(global const real *restrict moments, long pitch, long R, long block
     }
 }
 
-/* moments -> statistics: (3, N), the mean in two parts and the variance, of the columns [first, end). */
-INLINE void give_statistics(global const real *moments, global const long *job, int rows_parameter, long first, long end,
+/* moments -> statistics: (3, N), the mean in two parts and the variance, of a tile of columns from `tile` to `end`. */
+INLINE void give_statistics(global const real *moments, global const long *job, int rows_parameter, long tile, long end,
                             global real *statistics, local realv *scratch)
 {
-    const long N = job[NEURONS], pitch = job[PITCH];
+    const long N = job[NEURONS];
     const int across = (int)job[ACROSS];
-    for (long tile = first; tile < end; tile += across * VECTOR) {
-        const long column = tile + LANE % across * VECTOR;
-        const column_moments made =
-            merge_columns(moments, pitch, job[rows_parameter], job[rows_parameter + 1], 0, job[rows_parameter + 2], column,
-                          column < end, across, scratch);
-        if (LANE < across && column < end) {
-            store_reals(statistics, column, N - column, made.mean);
-            store_reals(statistics, N + column, N - column, made.mean_low);
-            store_reals(statistics, 2 * N + column, N - column, made.variance);
-        }
+    const long column = tile + LANE % across * VECTOR;
+    const column_moments made =
+        merge_columns(moments, job[PITCH], job[rows_parameter], job[rows_parameter + 1], 0, job[rows_parameter + 2], column,
+                      column < end, across, scratch);
+    if (LANE < across && column < end) {
+        store_reals(statistics, column, N - column, made.mean);
+        store_reals(statistics, N + column, N - column, made.mean_low);
+        store_reals(statistics, 2 * N + column, N - column, made.variance);
     }
 }
 #endif
@@ -300,8 +301,8 @@ enum { MEAN, SUM, NONE };
 
 /* A term as the host packs it: `integers` holds these, `reals` the ones below. QUANTITY is the row of partials that the
  * term's sum is in and COUNT how many there are, FACTOR the term's place among the factors of the gradient, COTANGENT
- * that of its row of cotangents. */
-enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, INTEGERS };
+ * that of its row of cotangents. NEURON_TERM of number n is the n-th term whose items are neurons. */
+enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, NEURON_TERM, INTEGERS };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
 
 typedef struct neurons {
@@ -435,8 +436,11 @@ INLINE void group_extremes(extremes *of, local real *scratch)
 INLINE void give_population(global const real *states, global const real *reference, long N, long first, long end,
                             long group, global real *partials, local real *scratch)
 {
-    const real pivot = states[first], columns = (real)(end - first);
-    extremes of = { pivot, states[N + first], pivot, states[N + first] };
+    const bool any_ = first < end;
+    const real pivot = any_ ? states[first] : (real)0, pivot_low = any_ ? states[N + first] : (real)0;
+    const real columns = (real)(end - first);
+    const int count = (int)min(end - first, (long)LANES);
+    extremes of = { pivot, pivot_low, pivot, pivot_low };
     sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0);
     for (long i = first + LANE; i < end; i += LANES) {
         const real high = states[i], low = states[N + i];
@@ -446,17 +450,17 @@ INLINE void give_population(global const real *states, global const real *refere
             sums[2] = sum_add(sums[2], square_of(reference, N, i));
         add_extremes(&of, high, low, high, low);
     }
-    segment_sums(sums, 3, LANES, scratch);
+    segment_sums(sums, 3, LANES, count, scratch);
     const real rest = sum_value(sums[0]), mean = rest / columns;
     for (long i = first + LANE; i < end; i += LANES) {
         const real d = ((states[i] - pivot) + states[N + i]) - mean;
         spread = sum_add(spread, d * d);
     }
-    segment_sums(&spread, 1, LANES, scratch);
+    segment_sums(&spread, 1, LANES, count, scratch);
 #if DISTANCES
     group_extremes(&of, scratch);
 #endif
-    if (LANE == 0) {
+    if (LANE == 0 && any_) {
         partials[PIVOT * PARTIALS + group] = pivot;
         partials[REST * PARTIALS + group] = rest;
         partials[SPREAD * PARTIALS + group] = sum_value(spread);
@@ -469,32 +473,37 @@ INLINE void give_population(global const real *states, global const real *refere
     }
 }
 
-/* The neurons of work-group `group`: their statistics, and what they add to sums over neurons. */
+/* The neurons of a work-group, of which some have none: their statistics, and what they add to sums over neurons. */
 INLINE void merge_neurons(global const long *job, long group, global const real *moments,
                           global const real *reference_moments, global const long *integers, global const real *reals,
                           global real *states, global real *reference, global real *values, global real *partials,
                           local realv *scratch)
 {
-    const long N = job[NEURONS], first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
+    const long N = job[NEURONS], columns = job[GROUP_COLUMNS];
+    const long first = group < job[COLUMN_GROUPS] ? group * columns : 0;
+    const long end = group < job[COLUMN_GROUPS] ? min(first + columns, N) : 0;
     local real *reals_scratch = (local real *)scratch;
-    give_statistics(moments, job, ROWS, first, end, states, scratch);
+    for (long tile = first; tile < end; tile += job[ACROSS] * VECTOR) {
+        give_statistics(moments, job, ROWS, tile, end, states, scratch);
 #if REFERENCE
-    give_statistics(reference_moments, job, REFERENCE_ROWS, first, end, reference, scratch);
+        give_statistics(reference_moments, job, REFERENCE_ROWS, tile, end, reference, scratch);
 #endif
+    }
     GLOBAL_BARRIER();
     give_population(states, reference, N, first, end, group, partials, reals_scratch);
     const neurons all = { N, states, reference };
-    for (long k = 0; k < job[TERMS]; ++k) {
-        global const long *term = integers + k * INTEGERS;
-        const bool of_neurons = term[CRITERION] == FIRING_RATE || term[CRITERION] == POPULATION_KL;
+    const int count = (int)min(end - first, (long)LANES);
+    for (long n = 0; n < job[NEURON_TERMS]; ++n) {
+        const long k = integers[n * INTEGERS + NEURON_TERM];
         sum items[2] = { (sum)(0), (sum)(0) }; /* and how many are kept */
-        for (long i = first + LANE; i < end && of_neurons; i += LANES) {
+        for (long i = first + LANE; i < end; i += LANES) {
             real kept;
-            items[0] = sum_add(items[0], neuron_item(&all, term, reals + k * REALS, i, values, &kept));
+            items[0] = sum_add(items[0],
+                               neuron_item(&all, integers + k * INTEGERS, reals + k * REALS, i, values, &kept));
             items[1] = sum_add(items[1], kept);
         }
-        segment_sums(items, 2, LANES, reals_scratch);
-        if (LANE == 0) {
+        segment_sums(items, 2, LANES, count, reals_scratch);
+        if (LANE == 0 && first < end) {
             partials[(FIRST_TERM + 2 * k) * PARTIALS + group] = sum_value(items[0]);
             partials[(FIRST_TERM + 2 * k + 1) * PARTIALS + group] = sum_value(items[1]);
         }
@@ -503,111 +512,154 @@ INLINE void merge_neurons(global const long *job, long group, global const real 
 #endif
 
 #if ENTROPY
-/* The entropies of the VECTOR rows from r on, of which `some` exist: those of a block, of states that were divided by
- * 2^exponent in each tile. row_sums: (tiles, 2, R), exponents: (blocks, tiles) -> row_z: (R), and with GRADIENT
- * row_factors: (2, R), what gradient wants of a row: H, or with eps > 0 what stands in its place, and 1 / (Z + eps). */
-INLINE realv merge_rows(global const long *job, long r, long some, global const real *row_sums,
-                        global const int *exponents, real log_N, real eps, global real *row_z, global real *row_factors)
+/* The sums of a row over some tiles: Z, and A of states that were divided by 2^exponent. */
+typedef struct row_total {
+    realv z, a;
+    int exponent;
+} row_total;
+
+INLINE real log_2(void) { return (real)0.693147182f + (real)-1.9046542e-9f; }
+
+/* Those of the VECTOR rows from r on, of which `some` exist, over every `step`-th tile from `first` on. */
+INLINE row_total sum_tiles(global const long *job, long r, long some, global const real *row_sums,
+                           global const int *exponents, int first, int step)
 {
-    const real log_2 = (real)0.693147182f + (real)-1.9046542e-9f;
-    const long R = job[ROWS], tiles = job[TILES], block = r / job[SWEEP_BLOCK_ROWS];
+    const long R = job[ROWS], tiles = job[TILES];
     const bool direct = job[DIRECT] != 0;
-    const realv zero = (realv)0;
-    int largest = exponents[block * tiles];
-    for (long k = 1; k < tiles; ++k)
-        largest = max(largest, exponents[block * tiles + k]);
-    realv z = zero, z_lost = zero, a = zero, a_lost = zero;
-    for (long k = 0; k < tiles; ++k) {
+    global const int *of_block = exponents + r / job[SWEEP_BLOCK_ROWS] * tiles;
+    realv z = (realv)0, z_lost = (realv)0, a = (realv)0, a_lost = (realv)0;
+    int largest = INT_MIN;
+#pragma unroll 2
+    for (long k = first; k < tiles; k += step) {
         const realv tile_z = load_reals(row_sums, 2 * k * R + r, some);
         const realv tile_a = load_reals(row_sums, (2 * k + 1) * R + r, some);
-        const real below = direct ? (real)0 : (real)(largest - exponents[block * tiles + k]) * log_2;
+        const int exponent = direct ? 0 : of_block[k];
+        if (exponent > largest) {
+            if (largest != INT_MIN)
+                vector_add(&a, &a_lost, (z_lost - z) * ((real)(exponent - largest) * log_2()));
+            largest = exponent;
+        }
         vector_add(&z, &z_lost, tile_z);
-        vector_add(&a, &a_lost, tile_a - tile_z * below);
+        vector_add(&a, &a_lost, tile_a - tile_z * ((real)(largest - exponent) * log_2()));
     }
-    z -= z_lost;
-    a -= a_lost;
-    realv entropy = -a;
+    const row_total total = { z - z_lost, a - a_lost, largest };
+    return total;
+}
+
+/* Both sums, of which one may be of no tile. */
+INLINE row_total join_tiles(row_total x, row_total y)
+{
+    const int largest = max(x.exponent, y.exponent);
+    const real below_x = x.exponent == INT_MIN ? (real)0 : (real)(largest - x.exponent) * log_2();
+    const real below_y = y.exponent == INT_MIN ? (real)0 : (real)(largest - y.exponent) * log_2();
+    const row_total joined = { x.z + y.z, (x.a - x.z * below_x) + (y.a - y.z * below_y), largest };
+    return joined;
+}
+
+/* The entropies of the rows -> row_z: (R), and with GRADIENT row_factors: (2, R), what gradient wants of a row: H, or with
+ * eps > 0 what stands in its place, and 1 / (Z + eps). */
+INLINE realv give_entropies(global const long *job, row_total row, long r, long some, real log_N, real eps,
+                            global real *row_z, global real *row_factors)
+{
+    const bool direct = job[DIRECT] != 0;
+    const realv zero = (realv)0;
+    realv entropy = -row.a;
     if (!direct) {
-        store_reals(row_z, r, some, z);
+        store_reals(row_z, r, some, row.z);
         /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too; so does an infinite sum. */
-        entropy = logarithm(z, largest) - a / z;
+        entropy = logarithm(row.z, row.exponent) - row.a / row.z;
         entropy = select(entropy, zero, entropy < zero);
         entropy = select(entropy, (realv)log_N, entropy > (realv)log_N);
-        entropy = select(entropy, a, z == zero) + (a - a);
+        entropy = select(entropy, row.a, row.z == zero) + (row.a - row.a);
     }
 #if GRADIENT
-    const realv Z = direct ? load_reals(row_z, r, some) : z;
+    const realv Z = direct ? load_reals(row_z, r, some) : row.z;
     const long first = job[FIRST_FACTOR];
-    store_reals(row_factors, first + r, some, select(direct ? -(a + z) : entropy, zero, Z == zero));
-    store_reals(row_factors, first + R + r, some, select(1 / (Z + eps), zero, Z == zero));
+    store_reals(row_factors, first + r, some, select(direct ? -(row.a + row.z) : entropy, zero, Z == zero));
+    store_reals(row_factors, first + job[ROWS] + r, some, select(1 / (Z + eps), zero, Z == zero));
 #endif
     return entropy;
 }
 
-INLINE void merge_entropies(global const long *job, long group, global const real *row_sums,
-                            global const int *exponents, real log_N, real eps, global real *row_z,
-                            global real *row_factors, global real *partials, local real *scratch)
+/* Sum the entropies of a work-group's rows. row_sums: (tiles, 2, R), exponents: (blocks, tiles): ROW_PARTS work-items share
+ * the tiles of VECTOR rows. */
+INLINE sum merge_entropies(global const long *job, long group, global const real *row_sums, global const int *exponents,
+                           real log_N, real eps, global real *row_z, global real *row_factors, local realv *scratch,
+                           local int *part_exponents)
 {
-    const long first = group * job[GROUP_ROWS], end = min(first + job[GROUP_ROWS], job[ROWS]);
+    const bool given = group >= 0 && group < job[ENTROPY_GROUPS];
+    const long first = given ? group * job[GROUP_ROWS] : 0, end = given ? min(first + job[GROUP_ROWS], job[ROWS]) : 0;
+    const int parts = (int)job[ROW_PARTS], across = LANES / parts, part = LANE / across;
     realv total = (realv)0, lost = (realv)0;
-    for (long r = first + LANE * VECTOR; r < end; r += LANES * VECTOR) {
-        const realv entropy = merge_rows(job, r, end - r, row_sums, exponents, log_N, eps, row_z, row_factors);
-        vector_add(&total, &lost, select((realv)0, entropy, COMPONENT_NUMBERS < (integerv)(int)min(end - r, (long)VECTOR)));
+    for (long base = first; base < end; base += across * VECTOR) {
+        const long r = base + LANE % across * VECTOR, some = end - r;
+        row_total row = { (realv)0, (realv)0, INT_MIN };
+        if (some > 0)
+            row = sum_tiles(job, r, some, row_sums, exponents, part, parts);
+        if (LANES > 1) {
+            scratch[LANE] = row.z;
+            scratch[LANES + LANE] = row.a;
+            part_exponents[LANE] = row.exponent;
+        }
+        BARRIER();
+        if (some > 0 && part == 0) {
+            for (int other = LANE + across; other < LANES; other += across) {
+                const row_total more = { scratch[other], scratch[LANES + other], part_exponents[other] };
+                row = join_tiles(row, more);
+            }
+            const realv entropy = give_entropies(job, row, r, some, log_N, eps, row_z, row_factors);
+            vector_add(&total, &lost,
+                       select((realv)0, entropy, COMPONENT_NUMBERS < (integerv)(int)min(some, (long)VECTOR)));
+        }
+        BARRIER();
     }
-    sum all = (sum)(components_sum(total), -components_sum(lost));
-    segment_sums(&all, 1, LANES, scratch);
-    if (LANE == 0)
-        partials[job[ENTROPY_QUANTITY] * PARTIALS + group] = sum_value(all);
+    return (sum)(components_sum(total), -components_sum(lost));
 }
 #endif
 
 #if LAGS
-/* lag_sums: (lags, count): each work-group takes a part of one lag's. */
-INLINE void merge_lags(global const long *job, long group, global const real *lag_sums, global real *partials,
-                       local real *scratch)
+/* Sum a part of one lag's. lag_sums: (lags, count). */
+INLINE sum merge_lags(global const long *job, long group, global const real *lag_sums)
 {
     const long count = job[LAG_COUNT], parts = job[LAG_PARTS], lag = group / parts, part = group % parts;
     sum mine = (sum)(0);
     for (long k = part * LANES + LANE; k < count; k += parts * LANES)
         mine = sum_add(mine, lag_sums[lag * count + k]);
-    segment_sums(&mine, 1, LANES, scratch);
-    if (LANE == 0)
-        partials[(job[LAG_QUANTITY] + lag) * PARTIALS + part] = sum_value(mine);
+    return mine;
 }
 #endif
 
 #if BATCHES
-/* parts: the energy of batch b is the sum of parts[outer * stride + b * inner + k] -> energies: (B). Several batches
- * side by side. */
-INLINE void merge_batches(global const long *job, long group, global const real *parts, global real *energies,
-                          global real *partials, local real *scratch)
+/* Sum the magnitudes of a work-group's energies. parts: the energy of batch b is the sum of
+ * parts[outer * stride + b * inner + k] -> energies: (B). Several batches side by side. */
+INLINE sum merge_batches(global const long *job, long group, global const real *parts, global real *energies,
+                         local real *scratch)
 {
-    const long inner = job[BATCH_INNER], outers = job[BATCH_OUTERS], stride = job[BATCH_STRIDE], B = job[BATCH_COUNT];
+    const long inner = job[BATCH_INNER], outers = job[BATCH_OUTERS], stride = job[BATCH_STRIDE];
+    const long B = group >= 0 && group < job[BATCH_GROUPS] ? job[BATCH_COUNT] : 0;
     const int lanes = (int)job[BATCH_LANES], k0 = LANE % lanes, at_once = LANES / lanes;
     sum magnitudes = (sum)(0);
-    for (long base = group * at_once; base < B; base += job[BATCH_GROUPS] * at_once) {
+    for (long base = max(group, 0L) * at_once; base < B; base += job[BATCH_GROUPS] * at_once) {
         const long b = base + LANE / lanes;
         sum mine = (sum)(0);
         for (long outer = 0; outer < outers && b < B; ++outer)
+#pragma unroll 4
             for (long k = k0; k < inner; k += lanes)
                 mine = sum_add(mine, parts[outer * stride + b * inner + k]);
-        segment_sums(&mine, 1, lanes, scratch);
+        segment_sums(&mine, 1, lanes, lanes, scratch);
         const real energy = sum_value(mine);
         if (k0 == 0 && b < B) {
             energies[b] = energy;
             magnitudes = sum_add(magnitudes, fabs(energy));
         }
     }
-    segment_sums(&magnitudes, 1, LANES, scratch);
-    if (LANE == 0)
-        partials[job[BATCH_QUANTITY] * PARTIALS + group] = sum_value(magnitudes);
+    return magnitudes;
 }
 #endif
 
 #if STEPS
-/* step_sums: (tiles, R) -> row_energies: (R), E = sum_ij W_ij S_i S_j. */
-INLINE void merge_steps(global const long *job, long group, global const real *step_sums, global real *row_energies,
-                        global real *partials, local real *scratch)
+/* Sum the magnitudes of a work-group's rows. step_sums: (tiles, R) -> row_energies: (R), E = sum_ij W_ij S_i S_j. */
+INLINE sum merge_steps(global const long *job, long group, global const real *step_sums, global real *row_energies)
 {
     const long R = job[ROWS], first = group * job[GROUP_ROWS], end = min(first + job[GROUP_ROWS], R);
     sum magnitudes = (sum)(0);
@@ -618,9 +670,7 @@ INLINE void merge_steps(global const long *job, long group, global const real *s
         row_energies[r] = sum_value(row);
         magnitudes = sum_add(magnitudes, fabs(sum_value(row)));
     }
-    segment_sums(&magnitudes, 1, LANES, scratch);
-    if (LANE == 0)
-        partials[job[STEP_QUANTITY] * PARTIALS + group] = sum_value(magnitudes);
+    return magnitudes;
 }
 #endif
 
@@ -636,32 +686,43 @@ merge(global const long *restrict job, global const long *restrict integers, glo
       global real *restrict partials)
 {
     local realv scratch[SCRATCH * LANES / VECTOR];
+    local int part_exponents[LANES];
     local real *reals_scratch = (local real *)scratch;
     const long columns = job[COLUMN_GROUPS], entropies = columns + job[ENTROPY_GROUPS], lags = entropies + job[LAG_GROUPS],
-               batches = lags + job[BATCH_GROUPS], steps = batches + job[STEP_GROUPS], group = get_group_id(0);
-    long next = group; /* each loop runs once at most */
+               batches = lags + job[BATCH_GROUPS], group = get_group_id(0);
+    sum mine = (sum)(0);
+    long place = -1; /* of the work-group's partial */
 #if MOMENTS
-    for (; next < columns; next += steps)
-        merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials,
-                      scratch);
+    merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials, scratch);
 #endif
 #if ENTROPY
-    for (; next < entropies; next += steps)
-        merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, partials,
-                        reals_scratch);
+    mine = merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, scratch,
+                           part_exponents);
+    if (group >= columns && group < entropies)
+        place = job[ENTROPY_QUANTITY] * PARTIALS + group - columns;
 #endif
 #if LAGS
-    for (; next < lags; next += steps)
-        merge_lags(job, group - entropies, lag_sums, partials, reals_scratch);
+    if (group >= entropies && group < lags) {
+        mine = merge_lags(job, group - entropies, lag_sums);
+        place = (job[LAG_QUANTITY] + (group - entropies) / job[LAG_PARTS]) * PARTIALS + (group - entropies) % job[LAG_PARTS];
+    }
 #endif
 #if BATCHES
-    for (; next < batches; next += steps)
-        merge_batches(job, group - lags, batch_parts, batch_energies, partials, reals_scratch);
+    const sum magnitudes = merge_batches(job, group - lags, batch_parts, batch_energies, reals_scratch);
+    if (group >= lags && group < batches) {
+        mine = magnitudes;
+        place = job[BATCH_QUANTITY] * PARTIALS + group - lags;
+    }
 #endif
 #if STEPS
-    for (; next < steps; next += steps)
-        merge_steps(job, group - batches, step_sums, row_energies, partials, reals_scratch);
+    if (group >= batches) {
+        mine = merge_steps(job, group - batches, step_sums, row_energies);
+        place = job[STEP_QUANTITY] * PARTIALS + group - batches;
+    }
 #endif
+    segment_sums(&mine, 1, LANES, LANES, reals_scratch);
+    if (LANE == 0 && place >= 0)
+        partials[place] = sum_value(mine);
 }
 
 /* ---- Finish ---- */
@@ -672,7 +733,7 @@ INLINE sum partials_sum(global const real *partials, long quantity, long count, 
     sum mine = (sum)(0);
     for (long g = LANE & (segment - 1); g < count; g += segment)
         mine = sum_add(mine, partials[quantity * PARTIALS + g]);
-    segment_sums(&mine, 1, segment, scratch);
+    segment_sums(&mine, 1, segment, (int)min(count, (long)segment), scratch);
     return mine;
 }
 
@@ -683,6 +744,7 @@ INLINE population population_of(global const long *job, global const real *parti
                                 local real *scratch)
 {
     const long N = job[NEURONS], groups = job[COLUMN_GROUPS], columns = job[GROUP_COLUMNS];
+    const int count = (int)min(groups, (long)LANES);
     population of;
     of.pivot = partials[PIVOT * PARTIALS];
     sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0), deviated[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) };
@@ -692,7 +754,7 @@ INLINE population population_of(global const long *job, global const real *parti
         sums[1] = sum_add(sums[1], partials[SQUARES * PARTIALS + g]);
         sums[2] = sum_add(sums[2], partials[REFERENCE_SQUARES * PARTIALS + g]);
     }
-    segment_sums(sums, 3, LANES, scratch);
+    segment_sums(sums, 3, LANES, count, scratch);
     of.rest = sum_value(sums[0]) / (real)N;
     of.squares = sum_value(sums[1]);
     of.reference_squares = sum_value(sums[2]);
@@ -711,10 +773,10 @@ INLINE population population_of(global const long *job, global const real *parti
 #pragma unroll
         for (int k = 0; k < 4; ++k)
             deviated[k] = sum_add(deviated[k], partials[(DISTANCE_SUM + k) * PARTIALS + g]);
-    segment_sums(deviated, 4, LANES, scratch);
+    segment_sums(deviated, 4, LANES, count, scratch);
     group_extremes(&ends, scratch);
 #endif
-    segment_sums(&spread, 1, LANES, scratch);
+    segment_sums(&spread, 1, LANES, count, scratch);
     of.norm = sum_value(spread);
     /* A NaN, which no comparison finds, is in the mean, too. */
     of.largest = fmax(fabs(deviation_of(&of, ends.max_high, ends.max_low)),
@@ -758,7 +820,7 @@ deviations(global const long *restrict job, global const real *restrict states, 
         sums[2] = sum_add(sums[2], tie ? (real)1 : (real)0);
         sums[3] = sum_add(sums[3], tie ? sign_ : (real)0);
     }
-    segment_sums(sums, 4, LANES, scratch);
+    segment_sums(sums, 4, LANES, (int)min(end - first, (long)LANES), scratch);
 #pragma unroll
     for (int k = 0; k < 4; ++k)
         if (LANE == 0)
@@ -970,7 +1032,8 @@ INLINE void give_lines(const neurons *all, const population *of, global const lo
 }
 #endif
 
-/* Work-group 0 gives the values, values[value_count] being the total, and the numbers of skipped neurons; with GRADIENT,
+/* Work-group 0 gives the values, values[value_count] being the total, and behind them the numbers of skipped neurons, a
+ * long for each term; with GRADIENT,
  * each gives the coefficients of FINISH_COLUMNS neurons: states_lines, reference_lines: (2, N), offset and slope; and
  * work-group 0 factors: (FACTORS). reference is states where there is none. The first five arguments are set by each
  * evaluation. */
@@ -978,8 +1041,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 finish(real scale_value, int scale_given, global const real *restrict scale, int cotangents_given,
        global const real *restrict cotangents, global const long *restrict job, global const long *restrict integers,
        global const real *restrict reals, global const real *restrict states, global const real *restrict reference,
-       global const real *restrict partials, real R, real R1, global real *restrict values,
-       global long *restrict skipped, global real *states_lines, global real *reference_lines,
+       global const real *restrict partials, real R, real R1, global real *values, global real *states_lines, global real *reference_lines,
        global real *restrict factors)
 {
     local real scratch[8 * LANES], weighted[TERMS_AT_ONCE];
@@ -1005,7 +1067,8 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
         const int count = (int)min(terms - first, (long)TERMS_AT_ONCE);
         sum_terms(job, integers, first, count, partials, totals, scratch);
         if (group == 0)
-            give_values(&of, N, integers, reals, first, count, totals, weighted, values, skipped);
+            give_values(&of, N, integers, reals, first, count, totals, weighted, values,
+                        (global long *)values + job[SKIPPED_OFFSET]);
         BARRIER();
         for (int k = 0; group + LANE == 0 && k < count; ++k)
             total += weighted[k];

@@ -469,13 +469,19 @@ INLINE sum group_sum(sum mine, local real *scratch)
  *
  * The kernels of kernels/gpu that sweep over the states: a work-group has a tile of neurons, of which each work-item has
  * COLUMNS, and takes DOWN * STEP rows in a round, of which each work-item has STEP consecutive ones.
- *   ALIGNED    1 where vectors of COLUMNS neurons, or with ALONG of STEP time steps, lie at multiples of their size */
+ *   ALIGNED    1 where vectors of COLUMNS neurons, or with ALONG of STEP time steps, lie at multiples of their size
+ *   WIDE       1 where the numbers of rows and time steps do not fit into 31 bits */
 #ifdef COLUMNS
 #ifndef STEP
 #define STEP 4
 #endif
 #ifndef ALIGNED
 #define ALIGNED 1
+#endif
+#if WIDE
+typedef long row_index;
+#else
+typedef int row_index;
 #endif
 
 #define DOWN (LANES / ACROSS)
@@ -501,15 +507,15 @@ INLINE sum group_sum(sum mine, local real *scratch)
 
 /* Where a work-item stands in the states: its next row is row t of batch b. */
 typedef struct position {
-    long b, t;
+    row_index b, t;
 } position;
 
 /* `ahead` rows further. */
-INLINE position advance(position from, int ahead, long T)
+INLINE position advance(position from, int ahead, row_index T)
 {
     from.t += ahead;
     if (from.t >= T) {
-        const long batches = T < 1L << 30 ? (long)((uint)from.t / (uint)T) : 1;
+        const row_index batches = from.t / T;
         from.b += batches;
         from.t -= batches * T;
     }

@@ -35,7 +35,8 @@
 /* What all rows have in common: `in` is the array that is read and `out` the one that is written. */
 typedef struct whole {
     place in, out;
-    long N, T, R, column; /* of the first of the work-item's columns */
+    long N, R, column; /* of the first of the work-item's columns */
+    row_index T;
     real offset[COLUMNS];
 #if SLOPES
     real slope[COLUMNS], mean[COLUMNS];
@@ -138,55 +139,55 @@ INLINE void add_product(real g[COLUMNS], const whole *all, long b, long row)
 #endif
 
 #if LAGS
-/* Add the differences of `rows` rows from those `ahead` time steps later, which may be negative. */
-INLINE void add_differences(real sums[STEP][COLUMNS], real s[STEP][COLUMNS], const whole *all,
-                            global const element *p, long t, long ahead, const int rows)
+/* Add the differences of a row from those tau time steps later and earlier, where there are such. */
+INLINE void add_differences(real g[COLUMNS], const real s[COLUMNS], const whole *all, global const element *p, row_index t,
+                            row_index tau, real factor)
 {
-    const long last = t + rows - 1, T = all->T;
-    real other[STEP][COLUMNS];
-    if (last < T && (last + ahead < 0 || t + ahead >= T))
-        return;
-    if (t + ahead >= 0 && last + ahead < T && last < T && rows > 1) {
-        if (ahead == 1 || ahead == -1) { /* the rows are here already, but for one */
-#pragma unroll
-            for (int k = 0; k < rows; ++k)
-#pragma unroll
-                for (int v = 0; v < COLUMNS; ++v)
-                    other[k][v] = ahead > 0 ? (k + 1 < rows ? s[k + 1 < rows ? k + 1 : k][v] : (real)0)
-                                            : (k > 0 ? s[k > 0 ? k - 1 : 0][v] : (real)0);
-            real edge[COLUMNS];
-            load_row(edge, p + (ahead > 0 ? rows : -1) * all->in.st, &all->in);
-#pragma unroll
-            for (int v = 0; v < COLUMNS; ++v) {
-                other[rows - 1][v] = ahead > 0 ? edge[v] : other[rows - 1][v];
-                other[0][v] = ahead > 0 ? other[0][v] : edge[v];
-            }
-        } else {
-            load_rows(other, p + ahead * all->in.st, &all->in, (t + ahead) % STEP == 0);
-        }
-    } else {
-#pragma unroll
-        for (int k = 0; k < rows; ++k) {
-            const long there = (t + k) % T + ahead;
-            if (there >= 0 && there < T) {
-                load_row(other[k], p + (k + ahead) * all->in.st, &all->in);
-            } else {
-#pragma unroll
-                for (int v = 0; v < COLUMNS; ++v)
-                    other[k][v] = s[k][v];
-            }
-        }
-    }
-#pragma unroll
-    for (int k = 0; k < rows; ++k)
+    real other[COLUMNS];
+    if (t + tau < all->T) {
+        load_row(other, p + tau * all->in.st, &all->in);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
-            sums[k][v] += s[k][v] - other[k][v];
+            g[v] = fma(s[v] - other[v], factor, g[v]);
+    }
+    if (t >= tau) {
+        load_row(other, p - tau * all->in.st, &all->in);
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            g[v] = fma(s[v] - other[v], factor, g[v]);
+    }
+}
+
+/* The same of STEP rows that all have both, for a lag of 1. */
+INLINE void add_next_differences(real g[STEP][COLUMNS], real s[STEP][COLUMNS], const whole *all, global const element *p,
+                                 real factor)
+{
+    real before[COLUMNS], after[COLUMNS];
+    load_row(before, p - all->in.st, &all->in);
+    load_row(after, p + STEP * all->in.st, &all->in);
+#pragma unroll
+    for (int k = 0; k < STEP; ++k)
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v) {
+            const real later = k + 1 < STEP ? s[k + 1 < STEP ? k + 1 : k][v] : after[v];
+            const real earlier = k > 0 ? s[k > 0 ? k - 1 : k][v] : before[v];
+            g[k][v] = fma((s[k][v] - later) + (s[k][v] - earlier), factor, g[k][v]);
+        }
 }
 #endif
 
+/* True if STEP rows from time step t on can be taken together: all lags are 1, and all rows have both neighbours. */
+INLINE bool is_inner(const whole *all, row_index t)
+{
+    bool inner = t + STEP <= all->T;
+    for (int l = 0; l < LAGS; ++l)
+        inner = inner && all->taus[l] == 1 && t > 0 && t + STEP < all->T;
+    return inner;
+}
+
 /* The gradient of `rows` rows, a constant: STEP, or 1; the first is row `row`, or time step t of batch b, at p and q. */
-INLINE void give(const whole *all, global const element *p, global output *q, long b, long t, long row, const int rows)
+INLINE void give(const whole *all, global const element *p, global output *q, row_index b, row_index t, long row,
+                 const int rows)
 {
     real g[STEP][COLUMNS];
 #if READS
@@ -196,48 +197,31 @@ INLINE void give(const whole *all, global const element *p, global output *q, lo
     else
         load_row(s[0], p, &all->in);
 #endif
-#if LAGS
-    real lagged[STEP][COLUMNS];
-#pragma unroll
-    for (int k = 0; k < rows; ++k)
-#pragma unroll
-        for (int v = 0; v < COLUMNS; ++v)
-            g[k][v] = all->offset[v];
-    for (int l = 0; l < LAGS; ++l) {
-        const long tau = all->taus[l];
-        const real factor = all->factors[l];
-#pragma unroll
-        for (int k = 0; k < rows; ++k)
-#pragma unroll
-            for (int v = 0; v < COLUMNS; ++v)
-                lagged[k][v] = 0;
-        add_differences(lagged, s, all, p, t, tau, rows);
-        add_differences(lagged, s, all, p, t, -tau, rows);
-#pragma unroll
-        for (int k = 0; k < rows; ++k)
-#pragma unroll
-            for (int v = 0; v < COLUMNS; ++v)
-                g[k][v] = fma(lagged[k][v], factor, g[k][v]);
-    }
-#else
-#pragma unroll
-    for (int k = 0; k < rows; ++k)
-#pragma unroll
-        for (int v = 0; v < COLUMNS; ++v)
-            g[k][v] = all->offset[v];
-#endif
 #pragma unroll
     for (int k = 0; k < rows; ++k) {
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            g[k][v] = all->offset[v];
 #if SLOPES
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
             g[k][v] = fma(s[k][v] - all->mean[v], all->slope[v], g[k][v]);
 #endif
+    }
+#if LAGS
+    for (int l = 0; l < LAGS; ++l)
+        if (rows > 1)
+            add_next_differences(g, s, all, p, all->factors[l]);
+        else
+            add_differences(g[0], s[0], all, p, t, (row_index)all->taus[l], all->factors[l]);
+#endif
+#pragma unroll
+    for (int k = 0; k < rows; ++k) {
 #if ENTROPIES
         add_entropies(g[k], s[k], all, row + k);
 #endif
 #if PRODUCT
-        add_product(g[k], all, b + (t + k) / all->T, row + k);
+        add_product(g[k], all, b, row + k);
 #endif
     }
     if (rows > 1)
@@ -267,7 +251,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
         return;
     whole all = { .in = { st, NEXT_COLUMN * si, columns, st == 1 },
                   .out = { output_st, NEXT_COLUMN * output_si, columns, output_st == 1 },
-                  .N = N, .T = T, .R = R, .column = column, .factors = factors, .epsilons = epsilons,
+                  .N = N, .T = (row_index)T, .R = R, .column = column, .factors = factors, .epsilons = epsilons,
                   .row_factors = row_factors, .product = product, .batch_energies = batch_energies,
                   .row_energies = row_energies, .taus = taus };
 #pragma unroll
@@ -282,17 +266,16 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     }
     states += offset + column * si;
     gradients += output_offset + column * output_si;
-    const bool dense = (!READS || sb == T * st) && output_sb == T * output_st;
-    position at = advance((position){ first_row / T, first_row % T }, y * STEP, T);
-    for (int row = y * STEP; row < rows; row += ROWS, at = advance(at, ROWS, T)) {
-        if (row + STEP <= rows && (dense || at.t + STEP <= T)) {
+    position at = advance((position){ (row_index)(first_row / T), (row_index)(first_row % T) }, y * STEP, all.T);
+    for (int row = y * STEP; row < rows; row += ROWS, at = advance(at, ROWS, all.T)) {
+        if (row + STEP <= rows && is_inner(&all, at.t)) {
             give(&all, states + at.b * sb + at.t * st, gradients + at.b * output_sb + at.t * output_st, at.b, at.t,
                  first_row + row, STEP);
             continue;
         }
         position one = at;
 #pragma unroll 1
-        for (int k = 0; k < min(STEP, rows - row); ++k, one = advance(one, 1, T))
+        for (int k = 0; k < min(STEP, rows - row); ++k, one = advance(one, 1, all.T))
             give(&all, states + one.b * sb + one.t * st, gradients + one.b * output_sb + one.t * output_st, one.b, one.t,
                  first_row + row + k, 1);
     }

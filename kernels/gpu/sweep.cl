@@ -34,7 +34,7 @@
 
 #define ROW_SUMS (SUMS || ENTROPY)
 /* From one row's sums in local memory to the next: odd, for its banks. */
-#define LINE (ACROSS + 1)
+#define LINE (ACROSS > 1 ? ACROSS + 1 : 1)
 /* Work-items that add up one row's sums of one kind, and how many such sums there are in a round. */
 #define ROUND_SUMS (2 * ROWS)
 #define ADDERS (LANES / ROUND_SUMS > 1 ? LANES / ROUND_SUMS : 1)
@@ -49,7 +49,7 @@ typedef struct column_sums {
     real shift[COLUMNS], total[COLUMNS], squares[COLUMNS];
 #endif
 #if LAGS
-    real lag[LAGS][COLUMNS];
+    real lag[LAGS];
 #endif
     real scale; /* 2^-e */
 } column_sums;
@@ -137,55 +137,45 @@ INLINE void give_rows(local real *staged, local real *parts, long row, int rows,
 #endif
 
 #if LAGS
-/* The squared differences of `rows` rows from those a lag later; `later`: from a row to that one in memory. */
-INLINE void add_lag(real lag[COLUMNS], real s[STEP][COLUMNS], real after[STEP][COLUMNS], const int rows)
+/* Add the squared differences of two rows. */
+INLINE real add_lag(real sum_, const real s[COLUMNS], const real later[COLUMNS])
 {
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v) {
-        real squared = 0;
-#pragma unroll
-        for (int k = 0; k < rows; ++k) {
-            const real d = after[k][v] - s[k][v];
-            squared = fma(d, d, squared);
-        }
-        lag[v] += squared;
+        const real d = later[v] - s[v];
+        sum_ = fma(d, d, sum_);
     }
+    return sum_;
 }
 
-/* STEP rows of which the first is that of time step t. */
-INLINE void take_lags(column_sums *sums, real s[STEP][COLUMNS], const place *at, global const element *p, long t, long T,
-                      global const long *taus)
+/* The rows from time step t on, which lie at p, one after the other: few registers. */
+INLINE real lag_of_rows(global const element *p, const place *at, row_index t, row_index T, row_index tau, int rows)
 {
-    for (int l = 0; l < LAGS; ++l) {
-        const long tau = taus[l];
-        real after[STEP][COLUMNS];
-        if (t + STEP + tau <= T) {
-            if (tau == 1) { /* the next rows are here already, but for the last one */
-#pragma unroll
-                for (int k = 0; k + 1 < STEP; ++k)
-#pragma unroll
-                    for (int v = 0; v < COLUMNS; ++v)
-                        after[k][v] = s[k + 1][v];
-                load_row(after[STEP - 1], p + STEP * at->st, at);
-            } else {
-                load_rows(after, p + tau * at->st, at, (tau * at->st) % 4 == 0);
-            }
-        } else if (t + tau >= T && t + STEP <= T) {
+    real squares = 0;
+#pragma unroll 1
+    for (int k = 0; k < rows; ++k, p += at->st) {
+        real row[COLUMNS], later[COLUMNS];
+        if ((t + k) % T + tau >= T)
             continue;
-        } else {
-#pragma unroll
-            for (int k = 0; k < STEP; ++k) {
-                if ((t + k) % T + tau < T) {
-                    load_row(after[k], p + (k + tau) * at->st, at);
-                } else {
-#pragma unroll
-                    for (int v = 0; v < COLUMNS; ++v)
-                        after[k][v] = s[k][v];
-                }
-            }
-        }
-        add_lag(sums->lag[l], s, after, STEP);
+        load_row(row, p, at);
+        load_row(later, p + tau * at->st, at);
+        squares = add_lag(squares, row, later);
     }
+    return squares;
+}
+
+/* The squared differences of STEP rows; the next row serves a lag of 1. */
+INLINE real lag_of_step(real s[STEP][COLUMNS], const place *at, global const element *p, row_index t, row_index T,
+                        row_index tau)
+{
+    if (tau != 1 || t + STEP >= T)
+        return lag_of_rows(p, at, t, T, tau, STEP);
+    real next[COLUMNS], squares = 0;
+    load_row(next, p + STEP * at->st, at);
+#pragma unroll
+    for (int k = 0; k + 1 < STEP; ++k)
+        squares = add_lag(squares, s[k], s[k + 1]);
+    return add_lag(squares, s[STEP - 1], next);
 }
 #endif
 
@@ -211,57 +201,69 @@ INLINE int typical_exponent(const real shift[COLUMNS], int x, int y, local real 
     return largest > 0 && isfinite(largest) ? max(min(ilogb(largest), 100), -100) : 0;
 }
 
-/* The `count` rows from row `row` on, of which the work-item's first one is at `at`, into the sums; the sums of the rows
- * to z and a. All of STEP rows, or one after the other at the end of a block and from batch to batch. */
-INLINE void take(column_sums *sums, real z[STEP], real a[STEP], global const element *states, const place *at, position from,
-                 long sb, long T, long row, int count, bool dense, global const long *taus, bool moments_alone,
-                 global const real *row_z, real eps)
+/* What all rows of a launch have in common. */
+typedef struct launch {
+    global const element *states; /* the first of the work-item's columns of row 0 */
+    place at;
+    long sb;
+    row_index T;
+    bool dense; /* batches follow one another as rows do */
+    bool moments_alone;
+    global const long *taus;
+    global const real *row_z; /* from the block's first row on */
+    real eps;
+} launch;
+
+/* Z and A of a row to where those of the work-group's rows are staged: (2, ROWS, LINE). */
+#define LEAVE(k, z, a) \
+    do { \
+        staged[(k)*LINE] = z; \
+        staged[(ROWS + (k)) * LINE] = a; \
+    } while (0)
+
+/* Take the `count` next rows, `row` being the number of the first one in its block; at most STEP. */
+INLINE void take(column_sums *sums, local real *staged, const launch *of, position from, int row, int count)
 {
-    const bool together = count >= STEP && (dense || from.t + STEP <= T);
+    global const element *p = of->states + from.b * of->sb + from.t * of->at.st;
     real s[STEP][COLUMNS];
-    if (together) {
-        global const element *p = states + from.b * sb + from.t * at->st;
-        load_rows(s, p, at, from.t % STEP == 0);
+    if (count >= STEP && (of->dense || from.t + STEP <= of->T)) {
+        load_rows(s, p, &of->at, from.t % STEP == 0);
 #if MOMENTS
         add_moments(sums, s, STEP);
 #endif
 #if LAGS
-        if (!moments_alone)
-            take_lags(sums, s, at, p, from.t, T, taus);
+        for (int l = 0; l < LAGS && !of->moments_alone; ++l)
+            sums->lag[l] += lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l]);
 #endif
 #if ROW_SUMS
+        if (of->moments_alone)
+            return;
 #pragma unroll
-        for (int k = 0; k < STEP && !moments_alone; ++k)
-            add_row(sums, s[k], ENTROPY == 2 ? 1 / (row_z[row + k] + eps) : (real)0, eps, &z[k], &a[k]);
+        for (int k = 0; k < STEP; ++k) {
+            real z, a;
+            add_row(sums, s[k], ENTROPY == 2 ? 1 / (of->row_z[row + k] + of->eps) : (real)0, of->eps, &z, &a);
+            LEAVE(k, z, a);
+        }
 #endif
         return;
     }
+    /* At the end of a block and from batch to batch. */
 #pragma unroll 1
-    for (int k = 0; k < min(count, STEP); ++k) {
-        global const element *p = states + from.b * sb + from.t * at->st;
-        real one_z = 0, one_a = 0;
-        load_row(s[0], p, at);
+    for (int k = 0; k < min(count, STEP); ++k, from = advance(from, 1, of->T)) {
+        p = of->states + from.b * of->sb + from.t * of->at.st;
+        load_row(s[0], p, &of->at);
 #if MOMENTS
         add_moments(sums, s, 1);
 #endif
 #if LAGS
-        for (int l = 0; l < LAGS && !moments_alone; ++l)
-            if (from.t + taus[l] < T) {
-                real after[STEP][COLUMNS];
-                load_row(after[0], p + taus[l] * at->st, at);
-                add_lag(sums->lag[l], s, after, 1);
-            }
+        for (int l = 0; l < LAGS && !of->moments_alone; ++l)
+            sums->lag[l] += lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], 1);
 #endif
 #if ROW_SUMS
-        if (!moments_alone)
-            add_row(sums, s[0], ENTROPY == 2 ? 1 / (row_z[row + k] + eps) : (real)0, eps, &one_z, &one_a);
-#pragma unroll
-        for (int j = 0; j < STEP; ++j) { /* which keeps the arrays in registers */
-            z[j] = j == k ? one_z : z[j];
-            a[j] = j == k ? one_a : a[j];
-        }
+        real z, a;
+        add_row(sums, s[0], ENTROPY == 2 ? 1 / (of->row_z[row + k] + of->eps) : (real)0, of->eps, &z, &a);
+        LEAVE(k, z, a);
 #endif
-        from = advance(from, 1, T);
     }
 }
 
@@ -313,7 +315,7 @@ INLINE void give_columns(const column_sums *sums, long rows, global real *record
 
 #define AT_LEAST(a, b) ((a) > (b) ? (a) : (b))
 #define MOMENT_REALS (MOMENTS ? 2 * COLUMNS * LANES : 1)
-#define ROW_REALS (ROW_SUMS && ACROSS > 1 ? ROUND_SUMS * LINE + LANES : 1)
+#define ROW_REALS (ROW_SUMS ? ROUND_SUMS * LINE + LANES : 1)
 #define SCRATCH_REALS AT_LEAST(AT_LEAST(MOMENT_REALS, ROW_REALS), AT_LEAST(2 * LANES, ACROSS + 8))
 
 /* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
@@ -330,20 +332,26 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     const long tiles = (N + TILE - 1) / TILE, tile = get_group_id(0) % tiles;
     const long block = first_block + get_group_id(0) / tiles, first_row = block * block_rows;
     const int rows = (int)min(block_rows, R - first_row);
-    const place at = { st, NEXT_COLUMN * si, columns_of(N - tile * TILE, x), st == 1 };
-    const bool dense = sb == T * st;
-    global const element *mine = states + offset + (tile * TILE + COLUMN(x, 0)) * si;
-    const position start = { first_row / T, first_row % T };
+    const launch of = { .states = states + offset + (tile * TILE + COLUMN(x, 0)) * si,
+                        .at = { st, NEXT_COLUMN * si, columns_of(N - tile * TILE, x), st == 1 },
+                        .sb = sb,
+                        .T = (row_index)T,
+                        .dense = sb == T * st,
+                        .moments_alone = moments_alone != 0,
+                        .taus = taus,
+                        .row_z = row_z + first_row,
+                        .eps = eps };
+    const position start = { (row_index)(first_row / T), (row_index)(first_row % T) };
 
     column_sums sums;
     sums.scale = 1;
 #if MOMENTS
     {
-        const position middle = advance(start, rows / 2, T), last = advance(start, rows - 1, T);
+        const position middle = advance(start, rows / 2, of.T), last = advance(start, rows - 1, of.T);
         real a[COLUMNS], b[COLUMNS], c[COLUMNS];
-        load_row(a, mine + start.b * sb + start.t * st, &at);
-        load_row(b, mine + middle.b * sb + middle.t * st, &at);
-        load_row(c, mine + last.b * sb + last.t * st, &at);
+        load_row(a, of.states + start.b * sb + start.t * st, &of.at);
+        load_row(b, of.states + middle.b * sb + middle.t * st, &of.at);
+        load_row(c, of.states + last.b * sb + last.t * st, &of.at);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v) {
             sums.shift[v] = median(a[v], b[v], c[v]);
@@ -363,37 +371,17 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #if LAGS
 #pragma unroll
     for (int l = 0; l < LAGS; ++l)
-#pragma unroll
-        for (int v = 0; v < COLUMNS; ++v)
-            sums.lag[l][v] = 0;
+        sums.lag[l] = 0;
 #endif
 
-    position from = advance(start, y * STEP, T);
-    for (int round = 0; round < rows; round += ROWS) {
-        real z[STEP], a[STEP];
-#pragma unroll
-        for (int k = 0; k < STEP; ++k)
-            z[k] = a[k] = 0;
+    position from = advance(start, y * STEP, of.T);
+    for (int round = 0; round < rows; round += ROWS, from = advance(from, ROWS, of.T)) {
         const int row = round + y * STEP;
         if (row < rows)
-            take(&sums, z, a, mine, &at, from, sb, T, first_row + row, rows - row, dense, taus, moments_alone, row_z, eps);
-        from = advance(from, ROWS, T);
-#if ROW_SUMS && ACROSS == 1
-#pragma unroll
-        for (int k = 0; k < STEP; ++k)
-            if (row + k < rows && !moments_alone) {
-                row_sums[tile * 2 * R + first_row + row + k] = z[k];
-                row_sums[(tile * 2 + 1) * R + first_row + row + k] = a[k];
-            }
-#elif ROW_SUMS
-        for (int once = moments_alone; once < 1; ++once) { /* PoCL 3.1 wants no barrier under a condition */
-#pragma unroll
-            for (int k = 0; k < STEP; ++k) {
-                scratch[(y * STEP + k) * LINE + x] = z[k];
-                scratch[(ROWS + y * STEP + k) * LINE + x] = a[k];
-            }
+            take(&sums, scratch + y * STEP * LINE + x, &of, from, row, rows - row);
+#if ROW_SUMS
+        for (int once = moments_alone; once < 1; ++once) /* PoCL 3.1 wants no barrier under a condition */
             give_rows(scratch, scratch + ROUND_SUMS * LINE, first_row + round, rows - round, R, row_sums + tile * 2 * R);
-        }
 #endif
     }
 #if MOMENTS
@@ -402,11 +390,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
-        real squared = 0;
-#pragma unroll
-        for (int v = 0; v < COLUMNS; ++v)
-            squared += sums.lag[l][v];
-        const sum all = group_sum((sum)(squared, 0), scratch);
+        const sum all = group_sum((sum)(sums.lag[l], 0), scratch);
         if (LANE == 0 && !moments_alone)
             lag_sums[(l * blocks + block) * tiles + tile] = sum_value(all);
     }

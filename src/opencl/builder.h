@@ -19,12 +19,14 @@ enum {
     RC_JOB_COLUMN_GROUPS,
     RC_JOB_GROUP_COLUMNS,
     RC_JOB_TERMS,
+    RC_JOB_NEURON_TERMS,
     RC_JOB_VALUE_COUNT,
     RC_JOB_FACTORS,
     RC_JOB_TILES,
     RC_JOB_SWEEP_BLOCK_ROWS,
     RC_JOB_ENTROPY_GROUPS,
     RC_JOB_GROUP_ROWS,
+    RC_JOB_ROW_PARTS,
     RC_JOB_ENTROPY_QUANTITY,
     RC_JOB_FIRST_FACTOR,
     RC_JOB_DIRECT,
@@ -44,6 +46,7 @@ enum {
     RC_JOB_STEP_QUANTITY,
     RC_JOB_DEVIATIONS,
     RC_JOB_FINISH_COLUMNS,
+    RC_JOB_SKIPPED_OFFSET,
     RC_JOB_PARAMETERS
 };
 
@@ -164,7 +167,7 @@ rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *rea
  * once, and takes a block of rows and a tile of neurons. */
 typedef struct rc_cl_grid {
     int32_t across, down, vector, step;
-    bool aligned, along; /* as the kernels' ALIGNED and ALONG */
+    bool aligned, along, wide; /* as the kernels' ALIGNED, ALONG and WIDE */
     int64_t tile, tiles, block_rows, blocks;
 } rc_cl_grid;
 
@@ -205,6 +208,11 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b);
 /* ---- finish.c ---- */
 /* The number of fixed rows of the partials, as in finish.cl. */
 enum { RC_FIRST_TERM = 13 };
+/* True if the term's items are neurons, which merge sums. */
+static inline bool rc_cl_is_of_neurons(const rc_term *term)
+{
+    return term->options.criterion == RATECL_FIRING_RATE || term->options.criterion == RATECL_POPULATION_KL;
+}
 /* Pack the terms for merge and finish, and make what they write. */
 ratecl_status rc_cl_pack_terms(rc_cl_builder *b);
 ratecl_status rc_cl_add_finish(rc_cl_builder *b);

@@ -13,7 +13,7 @@ ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchang
     const cl_float narrow = (cl_float)exchange->scale_value;
     const bool wide = plan->real_bytes == sizeof(cl_double);
     const cl_int scale_given = exchange->scale != NULL, cotangents_given = exchange->cotangents != NULL;
-    cl_mem scale = scale_given ? exchange->scale : plan->values;
+    cl_mem scale = scale_given ? exchange->scale : plan->results;
     cl_mem cotangents = cotangents_given ? exchange->cotangents : plan->cotangents;
     cl_kernel kernel = plan->coefficients;
     CL_TRY(
@@ -40,7 +40,7 @@ static ratecl_status copy_values(rc_cl_chain *c, cl_mem values)
     const size_t bytes = (c->plan->spec->value_count + 1) * c->plan->real_bytes;
     cl_event event;
     cl_event *wanted = rc_cl_chain_event(c, &event);
-    CL_TRY(clEnqueueCopyBuffer(c->plan->queue, c->plan->values, values, 0, 0, bytes, c->wait_count,
+    CL_TRY(clEnqueueCopyBuffer(c->plan->queue, c->plan->results, values, 0, 0, bytes, c->wait_count,
                                c->wait_list, wanted));
     rc_cl_chain_on(c, event);
     return RATECL_OK;

@@ -20,6 +20,7 @@ enum {
     COUNT,
     FACTOR,
     COTANGENT,
+    NEURON_TERM,
     INTEGERS
 };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
@@ -104,8 +105,12 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
     ratecl_status status =
         integers && reals ? RATECL_OK : rc_fail_memory(count * INTEGERS * sizeof *integers);
     if (status == RATECL_OK) {
-        for (size_t k = 0; k < count; ++k)
+        size_t of_neurons = 0;
+        for (size_t k = 0; k < count; ++k) {
             pack_term(b, k, integers + k * INTEGERS, reals + k * REALS);
+            if (rc_cl_is_of_neurons(&b->spec->terms[k]))
+                integers[of_neurons++ * INTEGERS + NEURON_TERM] = (cl_long)k;
+        }
         status = narrow(b->plan, reals, count * REALS);
     }
     if (status == RATECL_OK)
@@ -147,7 +152,7 @@ ratecl_status rc_cl_add_finish(rc_cl_builder *b)
     return SET_ARGUMENTS(step->kernel, 0, rc_cl_real_argument(plan, &one), ARGUMENT(no), ARGUMENT(b->none), ARGUMENT(no),
                          ARGUMENT(b->none), ARGUMENT(b->packed_job), ARGUMENT(b->integers), ARGUMENT(b->reals),
                          ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[reference]), ARGUMENT(b->partials),
-                         rc_cl_real_argument(plan, &R), rc_cl_real_argument(plan, &R1), ARGUMENT(plan->values),
-                         ARGUMENT(plan->skipped), ARGUMENT(b->lines[RC_STATES]), ARGUMENT(b->lines[RC_REFERENCE]),
+                         rc_cl_real_argument(plan, &R), rc_cl_real_argument(plan, &R1), ARGUMENT(plan->results),
+                         ARGUMENT(b->lines[RC_STATES]), ARGUMENT(b->lines[RC_REFERENCE]),
                          ARGUMENT(b->factors));
 }

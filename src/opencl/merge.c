@@ -65,10 +65,14 @@ static void set_columns(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
 
 static void set_rows(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
 {
+    enum { TILES_OF_A_WORK_ITEM = 8, MOST_PARTS = 16 };
     const rc_spec *spec = b->spec;
     const rc_tuning *t = &b->plan->tuning;
     const int64_t R = rc_view_rows(&spec->inputs[RC_STATES]);
-    const int64_t rows = share_of(R, (int64_t)t->merge_lanes * t->merge_vector);
+    const int64_t tiles = power_of_two_from(rc_ceil_div(b->at.sweep_tiles, TILES_OF_A_WORK_ITEM));
+    const int64_t parts = min_of(min_of(tiles, MOST_PARTS), t->merge_lanes);
+    const int64_t rows = share_of(R, t->merge_lanes / parts * t->merge_vector);
+    job[RC_JOB_ROW_PARTS] = parts;
     job[RC_JOB_GROUP_ROWS] = rows;
     job[RC_JOB_TILES] = b->at.sweep_tiles;
     job[RC_JOB_SWEEP_BLOCK_ROWS] = b->at.block_rows;
@@ -133,6 +137,9 @@ static void fill_job(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
     const int64_t N = spec->inputs[RC_STATES].shape[2], lanes = b->plan->tuning.merge_lanes;
     job[RC_JOB_NEURONS] = N;
     job[RC_JOB_TERMS] = (cl_long)spec->term_count;
+    for (size_t k = 0; k < spec->term_count; ++k)
+        job[RC_JOB_NEURON_TERMS] += rc_cl_is_of_neurons(&spec->terms[k]);
+    job[RC_JOB_SKIPPED_OFFSET] = (cl_long)(b->plan->skipped_offset / sizeof(cl_long));
     job[RC_JOB_VALUE_COUNT] = (cl_long)spec->value_count;
     job[RC_JOB_FACTORS] = b->at.factors;
     job[RC_JOB_DEVIATIONS] = needs_deviations(spec);
@@ -212,7 +219,7 @@ static ratecl_status add_merge_of(rc_cl_builder *b, const cl_long job[RC_JOB_PAR
     return SET_ARGUMENTS(step->kernel, 0, ARGUMENT(packed), ARGUMENT(b->integers), ARGUMENT(b->reals),
                          ARGUMENT(b->records[RC_STATES].moments), ARGUMENT(b->records[RC_REFERENCE].moments),
                          ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[RC_REFERENCE]),
-                         ARGUMENT(b->plan->values), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
+                         ARGUMENT(b->plan->results), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
                          rc_cl_real_argument(b->plan, &log_N), rc_cl_real_argument(b->plan, &epsilon),
                          ARGUMENT(b->row_z), ARGUMENT(b->row_factors), ARGUMENT(b->lag_sums),
                          ARGUMENT(b->batch_parts.parts), ARGUMENT(b->batch_energies), ARGUMENT(b->step_sums),

@@ -176,35 +176,18 @@ static ratecl_status make_queue(rc_cl_plan *plan)
     return plan->transfers ? RATECL_OK : rc_cl_fail("clCreateCommandQueue", code);
 }
 
-static ratecl_status make_part(cl_mem whole, size_t offset, size_t bytes, cl_mem *part)
-{
-    const cl_buffer_region region = { offset, bytes };
-    cl_int code;
-    *part = clCreateSubBuffer(whole, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
-    return *part ? RATECL_OK : rc_cl_fail("clCreateSubBuffer", code);
-}
-
-/* Make room for the values and for the counts of skipped neurons, which begin where the device lets a part of
- * a buffer begin. */
+/* Make room for the values and, behind them, the numbers of skipped neurons. */
 static ratecl_status make_results(rc_cl_plan *plan)
 {
     const size_t values_bytes = (plan->spec->value_count + 1) * plan->real_bytes;
-    const size_t skipped_bytes = plan->spec->term_count * sizeof(cl_long);
-    cl_uint bits;
-    CL_TRY(clGetDeviceInfo(plan->context->device, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof bits, &bits, NULL));
-    const size_t alignment = bits / 8 > sizeof(cl_long) ? bits / 8 : sizeof(cl_long);
-    plan->skipped_offset = (values_bytes + alignment - 1) / alignment * alignment;
-    plan->results_bytes = plan->skipped_offset + skipped_bytes;
+    plan->skipped_offset = (values_bytes + sizeof(cl_long) - 1) / sizeof(cl_long) * sizeof(cl_long);
+    plan->results_bytes = plan->skipped_offset + plan->spec->term_count * sizeof(cl_long);
     plan->host_results = calloc(1, plan->results_bytes);
     if (!plan->host_results)
         return rc_fail_memory(plan->results_bytes);
     cl_int code;
-    plan->results =
-        clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, plan->results_bytes, NULL, &code);
-    if (!plan->results)
-        return rc_cl_fail("clCreateBuffer", code);
-    RC_TRY(make_part(plan->results, 0, values_bytes, &plan->values));
-    return make_part(plan->results, plan->skipped_offset, skipped_bytes, &plan->skipped);
+    plan->results = clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, plan->results_bytes, NULL, &code);
+    return plan->results ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
 }
 
 static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_spec *model)
@@ -252,10 +235,8 @@ void rc_cl_plan_release(void *plan_state)
     rc_cl_pinned_release(plan);
     if (plan->transfers)
         clReleaseCommandQueue(plan->transfers);
-    const cl_mem results[] = { plan->values, plan->skipped, plan->results };
-    for (size_t k = 0; k < sizeof results / sizeof *results; ++k)
-        if (results[k])
-            clReleaseMemObject(results[k]);
+    if (plan->results)
+        clReleaseMemObject(plan->results);
     for (size_t k = 0; k < plan->step_count; ++k)
         clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)

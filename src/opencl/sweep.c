@@ -113,11 +113,12 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
 /* As many rounds of rows in a block as leave thousands of work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
-    enum { GROUPS_WANTED = 2048, MOST_ROUNDS = 64, ROWS_UNIT = 16 };
+    enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16, MOST_ROWS = INT32_MAX - (1 << 24) };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = min_of(max_of(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = round_up(round * rounds, ROWS_UNIT);
     grid->blocks = rc_ceil_div(R, grid->block_rows);
+    grid->wide = R > MOST_ROWS;
 }
 
 static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const rc_view *second, int32_t step,
@@ -175,8 +176,9 @@ int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *opt
                         bits, grid->along, t->sweep_vector, t->sweep_vectors, grid->step,
                         plan->context->limits.kind == RATECL_DEVICE_CPU);
     return snprintf(options, bytes,
-                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d -DALIGNED=%d", bits,
-                    grid->along, grid->across * grid->down, grid->across, grid->vector, grid->step, grid->aligned);
+                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d -DALIGNED=%d -DWIDE=%d", bits,
+                    grid->along, grid->across * grid->down, grid->across, grid->vector, grid->step, grid->aligned,
+                    grid->wide);
 }
 
 /* ---- Sweeps ---- */
