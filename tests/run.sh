@@ -71,6 +71,9 @@ sanitised="ASAN_OPTIONS=allocator_may_return_null=1 LSAN_OPTIONS=suppressions=$P
 # The kernels that GPUs get.
 gpu_set=RATECL_TUNING=set=gpu
 
+# Reads and writes outside of buffers, before their start too, end the program.
+guarded="LD_PRELOAD=$PWD/build-test/default/tests/libguard_pages.so RATECL_TEST_SIZE=wide"
+
 # Install Intel's OpenCL runtime for CPUs in build-test/intel, from PyPI; false where it cannot be had.
 install_intel() (
     folder=$PWD/build-test/intel
@@ -117,6 +120,10 @@ fast_stages() {
     done
 
     stage "PoCL, the GPUs' kernel set" default $pocl RATECL_TEST_SIZE=wide $gpu_set meson test -t 4 $on_device sizes
+
+    for side in before after; do
+        stage "PoCL, guarded pages $side buffers" default $pocl $guarded GUARD_PAGES=$side meson test -t 4 values gradients
+    done
 
     if install_intel; then
         stage "Intel's CPU runtime" default $intel meson test -t 4 values gradients single selftest

@@ -164,29 +164,49 @@ static ratecl_status build(const rc_cl_context *context, const char *file, const
     return status;
 }
 
+enum { KEY_BYTES = 1024 };
+
+static void make_key(char key[KEY_BYTES], const char *file, const char *options)
+{
+    snprintf(key, KEY_BYTES, "%s %s", file, options);
+}
+
+/* Return the context's program of that key; NULL if there is none. The caller holds the lock. */
+static cl_program find(const rc_cl_context *context, const char *key)
+{
+    for (const rc_cl_program *p = context->programs; p; p = p->next)
+        if (strcmp(p->key, key) == 0)
+            return p->program;
+    return NULL;
+}
+
+/* Hand a program over to the context; it is released where that fails. The caller holds the lock. */
+static ratecl_status keep(rc_cl_context *context, const char *key, cl_program program)
+{
+    rc_cl_program *made = calloc(1, sizeof *made);
+    char *copy = malloc(strlen(key) + 1);
+    if (!made || !copy) {
+        free(made);
+        free(copy);
+        clReleaseProgram(program);
+        return rc_fail_memory(strlen(key) + 1);
+    }
+    memcpy(copy, key, strlen(key) + 1);
+    *made = (rc_cl_program){ context->programs, copy, program };
+    context->programs = made;
+    return RATECL_OK;
+}
+
 /* The context's program of that key, built if it is new; the caller holds the lock. */
 static ratecl_status find_or_build(rc_cl_context *context, const char *file, const char *options,
                                    const char *key, cl_program *program, origin *from)
 {
     *from = OF_CONTEXT;
-    for (const rc_cl_program *p = context->programs; p; p = p->next)
-        if (strcmp(p->key, key) == 0) {
-            *program = p->program;
-            return RATECL_OK;
-        }
-    rc_cl_program *made = calloc(1, sizeof *made);
-    char *copy = malloc(strlen(key) + 1);
-    ratecl_status status =
-        made && copy ? build(context, file, options, program, from) : rc_fail_memory(strlen(key) + 1);
-    if (status != RATECL_OK) {
-        free(made);
-        free(copy);
-        return status;
-    }
-    memcpy(copy, key, strlen(key) + 1);
-    *made = (rc_cl_program){ context->programs, copy, *program };
-    context->programs = made;
-    return RATECL_OK;
+    *program = find(context, key);
+    if (*program)
+        return RATECL_OK;
+    RC_TRY(build(context, file, options, program, from));
+    return keep(context, key, *program);
 }
 
 /* Told while no lock is held. */
@@ -202,8 +222,8 @@ static void tell(const rc_cl_context *context, origin from, const char *key)
 ratecl_status rc_cl_kernel(rc_cl_context *context, const char *file, const char *options, const char *name,
                            cl_kernel *kernel)
 {
-    char key[1024];
-    snprintf(key, sizeof key, "%s %s", file, options);
+    char key[KEY_BYTES];
+    make_key(key, file, options);
     cl_program program = NULL;
     origin from;
     pthread_mutex_lock(&context->lock);
@@ -219,4 +239,94 @@ ratecl_status rc_cl_kernel(rc_cl_context *context, const char *file, const char 
     tell(context, from, key);
     *kernel = made;
     return RATECL_OK;
+}
+
+/* ---- Several programs at once ---- */
+
+enum { THREADS_MAX = 8 };
+
+typedef struct job {
+    char key[KEY_BYTES];
+    const rc_cl_wanted *wanted;
+    cl_program program; /* NULL where it did not compile */
+    origin from;
+} job;
+
+typedef struct jobs {
+    const rc_cl_context *context;
+    job *all;
+    size_t count, next; /* `next` is under the lock */
+    pthread_mutex_t lock;
+} jobs;
+
+/* Return how many threads should compile. CPU drivers gain nothing from more than one: PoCL 3.1 holds a lock
+ * of its own, and rusticl and Intel's runtime took as long with two on two cores. */
+static size_t thread_count(const rc_cl_context *context, size_t jobs_left)
+{
+    const ratecl_device_kind kind = context->info.kind;
+    const size_t most = kind == RATECL_DEVICE_GPU || kind == RATECL_DEVICE_ACCELERATOR ? THREADS_MAX : 1;
+    return jobs_left < most ? jobs_left : most;
+}
+
+static void *run_jobs(void *argument)
+{
+    jobs *shared = argument;
+    for (;;) {
+        pthread_mutex_lock(&shared->lock);
+        const size_t k = shared->next++;
+        pthread_mutex_unlock(&shared->lock);
+        if (k >= shared->count)
+            return NULL;
+        job *mine = &shared->all[k];
+        if (build(shared->context, mine->wanted->file, mine->wanted->options, &mine->program, &mine->from) !=
+            RATECL_OK)
+            mine->program = NULL;
+    }
+}
+
+static void run_on_threads(jobs *shared, size_t count)
+{
+    pthread_t threads[THREADS_MAX];
+    size_t started = 0;
+    if (pthread_mutex_init(&shared->lock, NULL) != 0)
+        return;
+    while (started < count && pthread_create(&threads[started], NULL, run_jobs, shared) == 0)
+        ++started;
+    for (size_t k = 0; k < started; ++k)
+        pthread_join(threads[k], NULL);
+    pthread_mutex_destroy(&shared->lock);
+}
+
+/* True if the program is neither in the context nor among the jobs. */
+static bool is_new(const rc_cl_context *context, const jobs *so_far, const char *key)
+{
+    for (size_t k = 0; k < so_far->count; ++k)
+        if (strcmp(so_far->all[k].key, key) == 0)
+            return false;
+    return !find(context, key);
+}
+
+void rc_cl_compile_ahead(rc_cl_context *context, const rc_cl_wanted *wanted, size_t count)
+{
+    jobs shared = { .context = context, .all = calloc(count + 1, sizeof *shared.all) };
+    if (!shared.all)
+        return;
+    pthread_mutex_lock(&context->lock);
+    for (size_t k = 0; k < count; ++k) {
+        job *made = &shared.all[shared.count];
+        make_key(made->key, wanted[k].file, wanted[k].options);
+        made->wanted = &wanted[k];
+        shared.count += is_new(context, &shared, made->key);
+    }
+    const size_t threads = thread_count(context, shared.count);
+    if (threads > 1)
+        run_on_threads(&shared, threads);
+    for (size_t k = 0; k < shared.count; ++k)
+        if (shared.all[k].program && keep(context, shared.all[k].key, shared.all[k].program) != RATECL_OK)
+            shared.all[k].program = NULL;
+    pthread_mutex_unlock(&context->lock);
+    for (size_t k = 0; k < shared.count; ++k)
+        if (shared.all[k].program)
+            tell(context, shared.all[k].from, shared.all[k].key);
+    free(shared.all);
 }

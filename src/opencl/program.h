@@ -23,4 +23,14 @@ struct rc_cl_context;
 ratecl_status rc_cl_kernel(struct rc_cl_context *context, const char *file, const char *options,
                            const char *name, cl_kernel *kernel);
 
+/* What a program is compiled from. */
+typedef struct rc_cl_wanted {
+    const char *file, *options;
+} rc_cl_wanted;
+
+/* Compile those programs that the context lacks, side by side, so that rc_cl_kernel() finds them. A program
+ * that does not compile is left out: rc_cl_kernel() compiles it again and says why. Do nothing where the
+ * driver compiles one program after the other anyway. */
+void rc_cl_compile_ahead(struct rc_cl_context *context, const rc_cl_wanted *wanted, size_t count);
+
 #endif
