@@ -222,8 +222,10 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
     const realv zero = (realv)0;
     const realv first_shift = active ? VLOAD(global, REAL, moments + 3 * first * pitch + column) : zero;
 
+    const long last = active ? end : first;
     realv total = zero, total_lost = zero; /* of S - first_shift */
-    for (long g = first + y; g < end && active; g += down) {
+#pragma unroll 4
+    for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
         const real rows = (real)min(block_rows, R - g * block_rows);
         vector_add(&total, &total_lost, (VLOAD(global, REAL, record) - first_shift) * rows);
@@ -236,12 +238,16 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
     const realv pivot = first_shift + quotient, part = pivot - first_shift;
 
     realv rest = zero, rest_lost = zero, spread = zero, spread_lost = zero;
-    for (long g = first + y; g < end && active; g += down) {
+    const real whole_rows = (real)block_rows, whole_inverse = 1 / whole_rows, R_inverse = 1 / R_high;
+#pragma unroll 4
+    for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
-        const real rows = (real)min(block_rows, R - g * block_rows), share = rows / R_high;
-        const realv d = (VLOAD(global, REAL, record) - pivot) + VLOAD(global, REAL, record + pitch) / rows;
+        const bool is_whole = (g + 1) * block_rows <= R;
+        const real rows = is_whole ? whole_rows : (real)(R - g * block_rows);
+        const real inverse = is_whole ? whole_inverse : 1 / rows, share = rows * R_inverse;
+        const realv d = (VLOAD(global, REAL, record) - pivot) + VLOAD(global, REAL, record + pitch) * inverse;
         vector_add(&rest, &rest_lost, d * share);
-        vector_add(&spread, &spread_lost, fma(d * share, d, VLOAD(global, REAL, record + 2 * pitch) / R_high));
+        vector_add(&spread, &spread_lost, fma(d * share, d, VLOAD(global, REAL, record + 2 * pitch) * R_inverse));
     }
     rest -= rest_lost;
     spread -= spread_lost;

@@ -510,6 +510,12 @@ typedef struct position {
     row_index b, t;
 } position;
 
+INLINE position position_of(long row, row_index T)
+{
+    const position at = { (row_index)row / T, (row_index)row % T };
+    return at;
+}
+
 /* `ahead` rows further. */
 INLINE position advance(position from, int ahead, row_index T)
 {
@@ -602,25 +608,42 @@ INLINE void load_row(real s[COLUMNS], global const element *p, const place *at)
 }
 
 /* The same of STEP rows of a batch. `aligned`: the first of them is a multiple of STEP time steps from the batch's first
- * one. */
+ * one. All loads of a work-item that has all its columns stand together. */
 INLINE void load_rows(real s[STEP][COLUMNS], global const element *p, const place *at, bool aligned)
 {
 #if ALIGNED && ALONG
-    if (aligned && at->vectors_along) {
+    if (aligned && at->vectors_along && at->columns == COLUMNS) {
+        real x[COLUMNS][STEP];
 #pragma unroll
-        for (int v = 0; v < COLUMNS; ++v) {
-            real x[STEP];
-            if (v < at->columns) {
-                load_vector(x, p + v * at->next, STEP);
-            } else {
+        for (int v = 0; v < COLUMNS; ++v)
+            load_vector(x[v], p + v * at->next, STEP);
 #pragma unroll
-                for (int k = 0; k < STEP; ++k)
-                    x[k] = 0;
-            }
+        for (int v = 0; v < COLUMNS; ++v)
 #pragma unroll
             for (int k = 0; k < STEP; ++k)
-                s[k][v] = x[k];
-        }
+                s[k][v] = x[v][k];
+        return;
+    }
+#elif ALIGNED
+    if (at->columns > 0) {
+#pragma unroll
+        for (int k = 0; k < STEP; ++k)
+            load_vector(s[k], p + k * at->st, COLUMNS);
+    } else {
+#pragma unroll
+        for (int k = 0; k < STEP; ++k)
+#pragma unroll
+            for (int v = 0; v < COLUMNS; ++v)
+                s[k][v] = 0;
+    }
+    return;
+#else
+    if (at->columns == COLUMNS) {
+#pragma unroll
+        for (int k = 0; k < STEP; ++k)
+#pragma unroll
+            for (int v = 0; v < COLUMNS; ++v)
+                s[k][v] = LOAD_ONE(p + k * at->st + v * at->next);
         return;
     }
 #endif

@@ -176,13 +176,13 @@ INLINE void add_next_differences(real g[STEP][COLUMNS], real s[STEP][COLUMNS], c
 }
 #endif
 
-/* True if STEP rows from time step t on can be taken together: all lags are 1, and all rows have both neighbours. */
-INLINE bool is_inner(const whole *all, row_index t)
+/* True if all lags are 1. */
+INLINE bool has_short_lags(global const long *taus)
 {
-    bool inner = t + STEP <= all->T;
+    bool short_ = true;
     for (int l = 0; l < LAGS; ++l)
-        inner = inner && all->taus[l] == 1 && t > 0 && t + STEP < all->T;
-    return inner;
+        short_ = short_ && taus[l] == 1;
+    return short_;
 }
 
 /* The gradient of `rows` rows, a constant: STEP, or 1; the first is row `row`, or time step t of batch b, at p and q. */
@@ -242,9 +242,9 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const real *restrict row_energies)
 {
     const int x = LANE_X, y = LANE_Y;
-    const long tiles = (N + TILE - 1) / TILE, tile = get_group_id(0) % tiles;
+    const uint group = (uint)get_group_id(0), tiles = (uint)((N + TILE - 1) / TILE); /* 64-bit divisions take long */
     /* Backwards: what the sweep read last may still be in a cache. */
-    const long block = end_block - 1 - get_group_id(0) / tiles, first_row = block * block_rows;
+    const long tile = group % tiles, block = end_block - 1 - group / tiles, first_row = block * block_rows;
     const long column = tile * TILE + COLUMN(x, 0);
     const int rows = (int)min(block_rows, R - first_row), columns = columns_of(N - tile * TILE, x);
     if (block < first_block || columns == 0)
@@ -266,17 +266,29 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     }
     states += offset + column * si;
     gradients += output_offset + column * output_si;
-    position at = advance((position){ (row_index)(first_row / T), (row_index)(first_row % T) }, y * STEP, all.T);
-    for (int row = y * STEP; row < rows; row += ROWS, at = advance(at, ROWS, all.T)) {
-        if (row + STEP <= rows && is_inner(&all, at.t)) {
-            give(&all, states + at.b * sb + at.t * st, gradients + at.b * output_sb + at.t * output_st, at.b, at.t,
-                 first_row + row, STEP);
-            continue;
-        }
-        position one = at;
+    position at = advance(position_of(first_row, all.T), y * STEP, all.T);
+    global const element *p = states + at.b * sb + at.t * st;
+    global output *q = gradients + at.b * output_sb + at.t * output_st;
+    const long in_stride = ROWS * st, out_stride = ROWS * output_st;
+    /* Rows are taken together where all have both neighbours. */
+    const row_index inner = LAGS > 0, last_inner = has_short_lags(taus) ? all.T - STEP - inner : -1;
+    for (int row = y * STEP; row < rows; row += ROWS) {
+        if (row + STEP <= rows && at.t >= inner && at.t <= last_inner) {
+            give(&all, p, q, at.b, at.t, first_row + row, STEP);
+        } else {
+            position one = at;
 #pragma unroll 1
-        for (int k = 0; k < min(STEP, rows - row); ++k, one = advance(one, 1, all.T))
-            give(&all, states + one.b * sb + one.t * st, gradients + one.b * output_sb + one.t * output_st, one.b, one.t,
-                 first_row + row + k, 1);
+            for (int k = 0; k < min(STEP, rows - row); ++k, one = advance(one, 1, all.T))
+                give(&all, states + one.b * sb + one.t * st, gradients + one.b * output_sb + one.t * output_st, one.b,
+                     one.t, first_row + row + k, 1);
+        }
+        p += in_stride;
+        q += out_stride;
+        at.t += ROWS;
+        if (at.t >= all.T) {
+            at = advance(at, 0, all.T);
+            p = states + at.b * sb + at.t * st;
+            q = gradients + at.b * output_sb + at.t * output_st;
+        }
     }
 }

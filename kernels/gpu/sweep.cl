@@ -33,11 +33,11 @@
 #endif
 
 #define ROW_SUMS (SUMS || ENTROPY)
-/* From one row's sums in local memory to the next: odd, for its banks. */
-#define LINE (ACROSS > 1 ? ACROSS + 1 : 1)
-/* Work-items that add up one row's sums of one kind, and how many such sums there are in a round. */
+/* How many sums of rows there are in a round, work-items that add up one of them, and from one row's in local memory to
+ * the next, so that these read from different banks. */
 #define ROUND_SUMS (2 * ROWS)
 #define ADDERS (LANES / ROUND_SUMS > 1 ? LANES / ROUND_SUMS : 1)
+#define LINE (ACROSS > 1 ? ACROSS + ADDERS : 1)
 
 /* The middle one of a, b and c: a shift that is a sample, so that equal samples deviate by exactly 0, and that one
  * outlier does not spoil. */
@@ -221,10 +221,10 @@ typedef struct launch {
         staged[(ROWS + (k)) * LINE] = a; \
     } while (0)
 
-/* Take the `count` next rows, `row` being the number of the first one in its block; at most STEP. */
-INLINE void take(column_sums *sums, local real *staged, const launch *of, position from, int row, int count)
+/* Take the `count` next rows, at most STEP, of which the first is at p and has the number `row` in its block. */
+INLINE void take(column_sums *sums, local real *staged, const launch *of, global const element *p, position from, int row,
+                 int count)
 {
-    global const element *p = of->states + from.b * of->sb + from.t * of->at.st;
     real s[STEP][COLUMNS];
     if (count >= STEP && (of->dense || from.t + STEP <= of->T)) {
         load_rows(s, p, &of->at, from.t % STEP == 0);
@@ -329,8 +329,8 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 {
     local real scratch[SCRATCH_REALS];
     const int x = LANE_X, y = LANE_Y;
-    const long tiles = (N + TILE - 1) / TILE, tile = get_group_id(0) % tiles;
-    const long block = first_block + get_group_id(0) / tiles, first_row = block * block_rows;
+    const uint group = (uint)get_group_id(0), tiles = (uint)((N + TILE - 1) / TILE); /* 64-bit divisions take long */
+    const long tile = group % tiles, block = first_block + group / tiles, first_row = block * block_rows;
     const int rows = (int)min(block_rows, R - first_row);
     const launch of = { .states = states + offset + (tile * TILE + COLUMN(x, 0)) * si,
                         .at = { st, NEXT_COLUMN * si, columns_of(N - tile * TILE, x), st == 1 },
@@ -341,7 +341,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                         .taus = taus,
                         .row_z = row_z + first_row,
                         .eps = eps };
-    const position start = { (row_index)(first_row / T), (row_index)(first_row % T) };
+    const position start = position_of(first_row, of.T);
 
     column_sums sums;
     sums.scale = 1;
@@ -375,10 +375,18 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
 #endif
 
     position from = advance(start, y * STEP, of.T);
-    for (int round = 0; round < rows; round += ROWS, from = advance(from, ROWS, of.T)) {
+    global const element *p = of.states + from.b * sb + from.t * st;
+    const long round_stride = ROWS * st;
+    for (int round = 0; round < rows; round += ROWS) {
         const int row = round + y * STEP;
         if (row < rows)
-            take(&sums, scratch + y * STEP * LINE + x, &of, from, row, rows - row);
+            take(&sums, scratch + y * STEP * LINE + x, &of, p, from, row, rows - row);
+        p += round_stride;
+        from.t += ROWS;
+        if (from.t >= of.T) {
+            from = advance(from, 0, of.T);
+            p = of.states + from.b * sb + from.t * st;
+        }
 #if ROW_SUMS
         for (int once = moments_alone; once < 1; ++once) /* PoCL 3.1 wants no barrier under a condition */
             give_rows(scratch, scratch + ROUND_SUMS * LINE, first_row + round, rows - round, R, row_sums + tile * 2 * R);
