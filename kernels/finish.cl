@@ -224,7 +224,7 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
 
     const long last = active ? end : first;
     realv total = zero, total_lost = zero; /* of S - first_shift */
-#pragma unroll 4
+#pragma unroll 2
     for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
         const real rows = (real)min(block_rows, R - g * block_rows);
@@ -239,7 +239,7 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
 
     realv rest = zero, rest_lost = zero, spread = zero, spread_lost = zero;
     const real whole_rows = (real)block_rows, whole_inverse = 1 / whole_rows, R_inverse = 1 / R_high;
-#pragma unroll 4
+#pragma unroll 2
     for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
         const bool is_whole = (g + 1) * block_rows <= R;
@@ -737,8 +737,9 @@ merge(global const long *restrict job, global const long *restrict integers, glo
 INLINE sum partials_sum(global const real *partials, long quantity, long count, int segment, local real *scratch)
 {
     sum mine = (sum)(0);
-    for (long g = LANE & (segment - 1); g < count; g += segment)
-        mine = sum_add(mine, partials[quantity * PARTIALS + g]);
+#pragma unroll 8
+    for (int g = LANE & (segment - 1); g < PARTIALS; g += segment) /* all loads at once */
+        mine = sum_add(mine, g < count ? partials[quantity * PARTIALS + g] : (real)0);
     segment_sums(&mine, 1, segment, (int)min(count, (long)segment), scratch);
     return mine;
 }

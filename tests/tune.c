@@ -198,15 +198,15 @@ static void read_back(const ratecl_device_info *device)
     line_of(device, "", line, sizeof line);
     const size_t begin = strlen(line) - 1;
 
-    strcpy(line + begin, "sweep_step=2,sweep_rows=96\n");
+    strcpy(line + begin, "sweep_step=2,gradient_step=1\n");
     write_text(line, strlen(line));
     evaluate(device->id, &said);
-    ck_assert_str_eq(said.used, "sweep_step=2,sweep_rows=96");
+    ck_assert_str_eq(said.used, "sweep_step=2,gradient_step=1");
     ck_assert_ptr_nonnull(strstr(said.programs, "-DSTEP=2"));
 
-    ck_assert_int_eq(setenv("RATECL_TUNING", "sweep_step=3", 1), 0);
+    ck_assert_int_eq(setenv("RATECL_TUNING", "sweep_step=1", 1), 0);
     evaluate(device->id, &said);
-    ck_assert_ptr_nonnull(strstr(said.programs, "-DSTEP=3"));
+    ck_assert_ptr_nonnull(strstr(said.programs, "-DSTEP=1"));
     ck_assert_int_eq(unsetenv("RATECL_TUNING"), 0);
 
     for (size_t k = 0; k < COUNT(bad); k++) {

@@ -347,7 +347,9 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     sums.scale = 1;
 #if MOMENTS
     {
-        const position middle = advance(start, rows / 2, of.T), last = advance(start, rows - 1, of.T);
+        /* Of the first round, whose rows are read again at once. */
+        const int first_rows = min(rows, ROWS);
+        const position middle = advance(start, first_rows / 2, of.T), last = advance(start, first_rows - 1, of.T);
         real a[COLUMNS], b[COLUMNS], c[COLUMNS];
         load_row(a, of.states + start.b * sb + start.t * st, &of.at);
         load_row(b, of.states + middle.b * sb + middle.t * st, &of.at);

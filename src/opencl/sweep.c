@@ -90,7 +90,7 @@ static bool is_aligned_along(const rc_view *view, int64_t step)
 }
 
 /* Work-items across: the widest tile that leaves few of them idle. */
-static int32_t across_of(const rc_tuning *t, int64_t N, int64_t vector, int32_t most)
+static int32_t across_of(int64_t N, int64_t vector, int32_t most)
 {
     enum { LEAST = 16 };
     int32_t best = 1;
@@ -100,7 +100,6 @@ static int32_t across_of(const rc_tuning *t, int64_t N, int64_t vector, int32_t 
     for (int32_t k = best / 2; k >= LEAST && best == most; k /= 2)
         if (round_up(N, k * vector) * 8 < round_up(N, across * vector) * 7)
             across = k;
-    (void)t;
     return across;
 }
 
@@ -137,7 +136,7 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
     } else {
         grid.aligned = is_aligned(first, grid.vector) && (!second || is_aligned(second, grid.vector));
     }
-    grid.across = across_of(t, N, grid.vector, most);
+    grid.across = across_of(N, grid.vector, most);
     grid.down = t->sweep_lanes / grid.across;
     grid.tile = (int64_t)grid.across * grid.vector;
     grid.tiles = rc_ceil_div(N, grid.tile);
@@ -153,7 +152,9 @@ static bool is_cpu_family(const rc_cl_plan *plan)
 rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view)
 {
     const rc_tuning *t = &plan->tuning;
-    return is_cpu_family(plan) ? cpu_grid(plan, view) : gpu_grid(plan, view, NULL, t->sweep_step, t->sweep_rounds);
+    const int32_t wider = view->element == RATECL_U8 ? 2 : 1; /* bytes in flight for every work-item */
+    return is_cpu_family(plan) ? cpu_grid(plan, view)
+                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds);
 }
 
 rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written)
@@ -288,7 +289,7 @@ static ratecl_status add_reference(rc_cl_builder *b)
         return RATECL_OK;
     const rc_view *view = &b->spec->inputs[RC_REFERENCE];
     sweep_wants wants = { .moments = true };
-    if (are_alike(b->plan, view, &b->spec->inputs[RC_STATES]))
+    if (is_cpu_family(b->plan) && are_alike(b->plan, view, &b->spec->inputs[RC_STATES]))
         wants = states_wants(b->spec);
     wants.moments_alone = true;
     RC_TRY(make_records(b, RC_REFERENCE));

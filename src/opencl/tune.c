@@ -7,7 +7,7 @@
 #include "../clock.h"
 #include "cl.h"
 
-static const rc_tuning_group lone_groups[] = {
+static const rc_tuning_group cpu_groups[] = {
     { RC_TUNE_SWEEPS,
       { "sweep_vectors=64", "sweep_vectors=32", "sweep_vectors=16", "sweep_vectors=8", "sweep_vectors=4" } },
     { 1 << RATECL_TUNE_SWEEP, { "sweep_step=8", "sweep_step=4", "sweep_step=2", "sweep_step=16" } },
@@ -25,34 +25,31 @@ static const rc_tuning_group lone_groups[] = {
     { 0, { NULL } },
 };
 
-static const rc_tuning_group wide_groups[] = {
-    { RC_TUNE_SWEEPS,
-      { "sweep_lanes=64,merge_lanes=64", "sweep_lanes=128,merge_lanes=128", "sweep_lanes=256,merge_lanes=256",
-        "sweep_lanes=32,merge_lanes=32" } },
+static const rc_tuning_group gpu_groups[] = {
+    { RC_TUNE_SWEEPS, { "sweep_lanes=256", "sweep_lanes=128", "sweep_lanes=512", "sweep_lanes=64" } },
+    { RC_TUNE_SWEEPS, { "sweep_across=64", "sweep_across=32", "sweep_across=128", "sweep_across=16" } },
     { 1 << RATECL_TUNE_SWEEP, { "sweep_step=4", "sweep_step=8", "sweep_step=2", "sweep_step=1" } },
-    { 1 << RATECL_TUNE_GRADIENT, { "gradient_step=4", "gradient_step=2", "gradient_step=8" } },
-    { RC_TUNE_SWEEPS,
-      { "sweep_vector=4,sweep_vectors=1", "sweep_vector=2,sweep_vectors=1", "sweep_vector=4,sweep_vectors=2",
-        "sweep_vector=2,sweep_vectors=2", "sweep_vector=4,sweep_vectors=4" } },
-    { RC_TUNE_SWEEPS, { "sweep_rows=1024", "sweep_rows=512", "sweep_rows=256", "sweep_rows=2048" } },
-    /* As many parts of a tile as lanes. */
+    { 1 << RATECL_TUNE_GRADIENT, { "gradient_step=2", "gradient_step=1", "gradient_step=4" } },
+    { 1 << RATECL_TUNE_SWEEP, { "sweep_rounds=16", "sweep_rounds=8", "sweep_rounds=4", "sweep_rounds=32" } },
+    { 1 << RATECL_TUNE_GRADIENT, { "gradient_rounds=16", "gradient_rounds=8", "gradient_rounds=32" } },
+    { RC_TUNE_SWEEPS, { "merge_lanes=256", "merge_lanes=128", "merge_lanes=64" } },
+    { RC_TUNE_SWEEPS, { "merge_vector=4", "merge_vector=2" } },
+    /* 64 sums of the product for each work-item, or 32. */
     { RC_TUNE_CORRELATIONS,
-      { "tile_lanes=64,tile_vector=4,tile=64,across=2,down=8,panel=64",
-        "tile_lanes=128,tile_vector=4,tile=64,across=2,down=4,panel=64",
-        "tile_lanes=256,tile_vector=4,tile=64,across=1,down=4,panel=64",
-        "tile_lanes=256,tile_vector=4,tile=128,across=2,down=8,panel=128",
-        "tile_lanes=64,tile_vector=4,tile=32,across=1,down=4,panel=32",
-        "tile_lanes=16,tile_vector=2,tile=32,across=2,down=4,panel=32" } },
+      { "tile=128,tile_lanes=256", "tile=64,tile_lanes=64", "tile=64,tile_lanes=128", "tile=128,tile_lanes=512" } },
     { RC_TUNE_CORRELATIONS, { "depth=16", "depth=8", "depth=32" } },
-    { RC_TUNE_CORRELATIONS,
-      { "chunk_steps=512", "chunk_steps=1024", "chunk_steps=256", "chunk_steps=2048" } },
+    { RC_TUNE_CORRELATIONS, { "chunk_steps=256", "chunk_steps=512", "chunk_steps=128" } },
     { 0, { NULL } },
 };
 
 static const rc_tuning_group *groups(const void *context_state)
 {
+    static const rc_tuning_group *const of_families[] = { [RC_FAMILY_CPU] = cpu_groups, [RC_FAMILY_GPU] = gpu_groups };
     const rc_cl_context *context = context_state;
-    return context->limits.kind == RATECL_DEVICE_CPU ? lone_groups : wide_groups;
+    rc_tuning tuning;
+    if (rc_tuning_choose(&context->limits, RATECL_PRECISION_F32, "", &tuning) != RATECL_OK)
+        return cpu_groups; /* a wrong RATECL_TUNING, which the first plan refuses */
+    return of_families[rc_kernel_set_of(&tuning)->family];
 }
 
 static ratecl_status set(void *context_state, ratecl_precision precision, const char *text, char *all,

@@ -193,6 +193,9 @@ static bool is_power_of_two(int32_t n)
     return n > 0 && (n & (n - 1)) == 0;
 }
 
+/* Columns of a work-item of GPU sets. */
+enum { MOST_VECTOR = 8 };
+
 /* Check what the kernels of a family take for granted. */
 static ratecl_status check_consistent(const rc_tuning *t, const char *source)
 {
@@ -208,13 +211,14 @@ static ratecl_status check_consistent(const rc_tuning *t, const char *source)
                        "panel one of across * tile_vector and of down",
                        source);
     }
-    if (vectors && is_power_of_two(t->sweep_lanes) && is_power_of_two(t->sweep_across) && is_power_of_two(t->merge_lanes) &&
+    if (vectors && t->sweep_vector <= MOST_VECTOR && is_power_of_two(t->sweep_lanes) && is_power_of_two(t->sweep_across) &&
+        is_power_of_two(t->sweep_step) && is_power_of_two(t->gradient_step) && is_power_of_two(t->merge_lanes) &&
         is_power_of_two(t->tile_lanes) && is_power_of_two(t->tile) && is_power_of_two(t->depth))
         return RATECL_OK;
     return rc_fail(RATECL_ERROR_ARGUMENT,
-                   "%s: expected powers of two for sweep_lanes, sweep_vector, sweep_across, merge_lanes, merge_vector, "
-                   "tile_lanes, tile and depth",
-                   source);
+                   "%s: expected powers of two for all parameters but sweep_rounds, gradient_rounds and chunk_steps, and "
+                   "sweep_vector at most %d",
+                   source, MOST_VECTOR);
 }
 
 /* Take the parameters of the set that is named at the beginning of the text; how long that is, or 0. */
