@@ -177,7 +177,7 @@ int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *opt
                         bits, grid->along, t->sweep_vector, t->sweep_vectors, grid->step,
                         plan->context->limits.kind == RATECL_DEVICE_CPU);
     return snprintf(options, bytes,
-                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d -DALIGNED=%d -DWIDE=%d", bits,
+                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d -DALIGNED=%d -DWIDE=%d", bits,
                     grid->along, grid->across * grid->down, grid->across, grid->vector, grid->step, grid->aligned,
                     grid->wide);
 }
