@@ -247,8 +247,9 @@ def vendors():
     amd = find_library(*amd_libraries('gfx90a'))
     return [
         ('NVIDIA', ['sm_90'], for_nvidia, {'clang': clang, 'library': nvidia, 'ptxas': find_ptxas()}, ['set=gpu']),
-        ('AMD', ['gfx90a', 'gfx1100'], for_amd, {'clang': clang, 'library': amd}, ['set=gpu']),
-        ('Intel', ['dg2', 'pvc', 'tgllp'], for_intel, {'ocloc': shutil.which('ocloc')}, ['set=intel', 'set=gpu']),
+        ('AMD', ['gfx90a', 'gfx1100'], for_amd, {'clang': clang, 'library': amd}, ['set=amd']),
+        ('Intel', ['dg2', 'tgllp'], for_intel, {'ocloc': shutil.which('ocloc')}, ['set=intel']),
+        ('Intel Data Center Max', ['pvc'], for_intel, {'ocloc': shutil.which('ocloc')}, ['set=gpu16']),
     ]
 
 
