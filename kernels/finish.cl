@@ -261,11 +261,11 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
 }
 
 /* moments: (blocks, 3, pitch) -> joined: (ceil(blocks / fan), 3, pitch), records of fan * block_rows rows. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 merge_blocks(global const real *restrict moments, long pitch, long R, long block_rows, long blocks, long fan, int across,
              global real *restrict joined)
 {
-    local realv scratch[SCRATCH * LANES / VECTOR];
+    local realv scratch[2 * LANES];
     const long tiles = (pitch + across * VECTOR - 1) / (across * VECTOR);
     const long record = get_group_id(0) / tiles, first = record * fan, end = min(first + fan, blocks);
     const long column = get_group_id(0) % tiles * across * VECTOR + LANE % across * VECTOR;
@@ -483,12 +483,11 @@ INLINE void give_population(global const real *states, global const real *refere
 INLINE void merge_neurons(global const long *job, long group, global const real *moments,
                           global const real *reference_moments, global const long *integers, global const real *reals,
                           global real *states, global real *reference, global real *values, global real *partials,
-                          local realv *scratch)
+                          local realv *scratch, local real *reals_scratch)
 {
     const long N = job[NEURONS], columns = job[GROUP_COLUMNS];
     const long first = group < job[COLUMN_GROUPS] ? group * columns : 0;
     const long end = group < job[COLUMN_GROUPS] ? min(first + columns, N) : 0;
-    local real *reals_scratch = (local real *)scratch;
     for (long tile = first; tile < end; tile += job[ACROSS] * VECTOR) {
         give_statistics(moments, job, ROWS, tile, end, states, scratch);
 #if REFERENCE
@@ -682,7 +681,7 @@ INLINE sum merge_steps(global const long *job, long group, global const real *st
 
 /* job: (JOB_PARAMETERS); the work-groups of COLUMN_GROUPS come first, then those of ENTROPY_GROUPS, LAG_GROUPS,
  * BATCH_GROUPS and STEP_GROUPS. partials: (quantities, PARTIALS). */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 merge(global const long *restrict job, global const long *restrict integers, global const real *restrict reals,
       global const real *restrict moments, global const real *restrict reference_moments, global real *states,
       global real *reference, global real *restrict values, global const real *restrict row_sums,
@@ -691,15 +690,16 @@ merge(global const long *restrict job, global const long *restrict integers, glo
       global real *restrict batch_energies, global const real *restrict step_sums, global real *restrict row_energies,
       global real *restrict partials)
 {
-    local realv scratch[SCRATCH * LANES / VECTOR];
+    local real reals_scratch[SCRATCH * LANES] ALIGNED_LOCAL;
     local int part_exponents[LANES];
-    local real *reals_scratch = (local real *)scratch;
+    local realv *scratch = (local realv *)reals_scratch;
     const long columns = job[COLUMN_GROUPS], entropies = columns + job[ENTROPY_GROUPS], lags = entropies + job[LAG_GROUPS],
                batches = lags + job[BATCH_GROUPS], group = get_group_id(0);
     sum mine = (sum)(0);
     long place = -1; /* of the work-group's partial */
 #if MOMENTS
-    merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials, scratch);
+    merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials, scratch,
+                  reals_scratch);
 #endif
 #if ENTROPY
     mine = merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, scratch,
@@ -810,7 +810,7 @@ INLINE bool is_tie(const population *of, real d, real noise) { return fabs(d) >=
 
 #if DISTANCES
 /* Sum the distances of the neurons' means from their mean, their signs, and those of the largest. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 deviations(global const long *restrict job, global const real *restrict states, global real *partials)
 {
     local real scratch[8 * LANES];
@@ -1044,7 +1044,7 @@ INLINE void give_lines(const neurons *all, const population *of, global const lo
  * each gives the coefficients of FINISH_COLUMNS neurons: states_lines, reference_lines: (2, N), offset and slope; and
  * work-group 0 factors: (FACTORS). reference is states where there is none. The first five arguments are set by each
  * evaluation. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 finish(real scale_value, int scale_given, global const real *restrict scale, int cotangents_given,
        global const real *restrict cotangents, global const long *restrict job, global const long *restrict integers,
        global const real *restrict reals, global const real *restrict states, global const real *restrict reference,

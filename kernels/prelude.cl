@@ -123,6 +123,9 @@ typedef PASTE(INTEGER, VECTOR) integerv;
 #define VSTORE(space, type, x, p) PASTE(vstore, VECTOR)(x, 0, p)
 #endif
 NEIGHBOURS(REAL);
+/* Local memory that is read by vectors, too, is declared so: Mesa 22.3 loses numbers in an array of vectors that is read as
+ * numbers. */
+#define ALIGNED_LOCAL __attribute__((aligned(sizeof(realv))))
 #define AS_INTEGER(x) PASTE(PASTE(as_, INTEGER), VECTOR)(x)
 #define AS_REAL(x) PASTE(PASTE(as_, REAL), VECTOR)(x)
 

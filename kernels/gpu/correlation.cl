@@ -314,9 +314,9 @@ PRODUCT_KERNEL correlate(global const element *restrict states, long offset, lon
                          long chunk_steps, long chunks, long first_unit, long padded, global const real *restrict U,
                          global real *restrict parts)
 {
-    local realv staged[4 * DEPTH * LINE(ALONG) / 4]; /* two buffers of two operands */
+    local real staged[4 * DEPTH * LINE(ALONG)] ALIGNED_LOCAL; /* two buffers of two operands */
     const int buffer_size = DEPTH * LINE(ALONG);
-    local real *const left = (local real *)staged, *const right = left + 2 * buffer_size;
+    local real *const left = staged, *const right = left + 2 * buffer_size;
     const int tiles = (int)(padded / TILE), pairs = tiles * (tiles + 1) / 2, count = (int)N;
     const int group = (int)get_group_id(0);
     const long unit = first_unit + group / pairs, t0 = unit % chunks * chunk_steps;
@@ -415,10 +415,10 @@ PRODUCT_KERNEL correlate_step(global const element *restrict states, long offset
                               long N, long R, long first_unit, long padded, global const real *restrict U,
                               global real *restrict step_sums, global real *restrict product)
 {
-    local realv staged[2 * DEPTH * (LINE(!ALONG) + TILE) / 4]; /* two buffers of rows, then two of U */
+    local real staged[2 * DEPTH * (LINE(!ALONG) + TILE)] ALIGNED_LOCAL; /* two buffers of rows, then two of U */
     local long begin[TILE];
     const int rows_size = DEPTH * LINE(!ALONG);
-    local real *const left = (local real *)staged, *const right = left + 2 * rows_size;
+    local real *const left = staged, *const right = left + 2 * rows_size;
     const int tiles = (int)(padded / TILE), group = (int)get_group_id(0), j = group % tiles, count = (int)N;
     const long first_row = (first_unit + group / tiles) * TILE;
     const int end = PASS == 2 ? count : min((j + 1) * TILE, count);
@@ -514,11 +514,11 @@ PRODUCT_KERNEL correlate_weights(global const element *restrict states, long off
                                  global const real *restrict row_energies, global real *restrict triangles,
                                  long slot_reals)
 {
-    local realv staged[4 * DEPTH * LINE(ALONG) / 4];
+    local real staged[4 * DEPTH * LINE(ALONG)] ALIGNED_LOCAL;
     local long begin[UNIT_ROWS];
     local real factor[UNIT_ROWS];
     const int buffer_size = DEPTH * LINE(ALONG);
-    local real *const left = (local real *)staged, *const right = left + 2 * buffer_size;
+    local real *const left = staged, *const right = left + 2 * buffer_size;
     const int tiles = (int)((N + TILE - 1) / TILE), pairs = tiles * (tiles + 1) / 2, count = (int)N;
     const int group = (int)get_group_id(0), pair = group % pairs, unit = (int)first_unit + group / pairs;
     const long first_row = unit * unit_rows;

@@ -10,10 +10,10 @@
 
 /* See docs/speed.md for what was measured: 256 work-items fill a GPU's multiprocessor in a few groups, each work-item with
  * several 16-byte loads in flight. */
-#define GPU_TUNING(tile_side, tile_work_items, tile_depth)                                                   \
+#define GPU_TUNING(merge_columns, tile_side, tile_work_items, tile_depth)                                    \
     {                                                                                                        \
         .sweep_lanes = 256, .sweep_vector = 4, .sweep_step = 4, .gradient_step = 2, .sweep_across = 64,      \
-        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = 4,                    \
+        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = merge_columns,        \
         .tile_lanes = tile_work_items, .tile = tile_side, .depth = tile_depth, .chunk_steps = 256,           \
     }
 
@@ -46,27 +46,27 @@ static const rc_kernel_set sets[] = {
                   .family = RC_FAMILY_GPU,
                   .folder = "gpu",
                   .options = "",
-                  .tuning = GPU_TUNING(128, 256, 16) },
+                  .tuning = GPU_TUNING(4, 128, 256, 16) },
     /* A compute unit of AMD has 64 KiB of local memory, with half the depth enough for several work-groups. */
     [SET_AMD] = { .name = "amd",
                   .family = RC_FAMILY_GPU,
                   .folder = "gpu",
                   .options = "",
-                  .tuning = GPU_TUNING(128, 256, 8) },
+                  .tuning = GPU_TUNING(4, 128, 256, 8) },
     /* A hardware thread of Intel has 128 registers of 32 bytes for 8 work-items, or of 64 bytes for 16: micro-kernels of
      * 8 x 4 fit into these, and of those of 8 x 8 some 3,000 bytes are spilled. */
     [SET_INTEL] = { .name = "intel",
                     .family = RC_FAMILY_GPU,
                     .folder = "gpu",
                     .options = "",
-                    .tuning = GPU_TUNING(64, 128, 16) },
+                    .tuning = GPU_TUNING(4, 64, 128, 8) },
     /* For Data Center GPU Max the compiler prefers sub-groups of 32, with which the products spill 42,000 bytes, and with 16
      * none. */
     [SET_INTEL_16] = { .name = "gpu16",
                        .family = RC_FAMILY_GPU,
                        .folder = "gpu",
                        .options = " -DSUB_GROUP=16",
-                       .tuning = GPU_TUNING(64, 128, 16) },
+                       .tuning = GPU_TUNING(2, 64, 128, 8) },
     /* Small groups and few instructions, for devices that interpret kernels or take longer to compile than to run them.
      */
     [SET_SMALL] = { .name = "small",
