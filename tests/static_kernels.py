@@ -28,6 +28,7 @@ LOCAL_BYTES = 48 << 10
 LOCAL_BYTES_OF_F32_SWEEPS = 32 << 10
 SHORT_ELEMENTS = 2, 3  # RATECL_F16, RATECL_U8
 WITHOUT_FP64 = 'dg2', 'tgllp'
+SECOND_CHIPS = 'gfx1100', 'tgllp'  # of a vendor; they get the plans of contiguous aligned states alone
 STATES_KERNELS = re.compile('sweep|gradient(?!_weights)|correlate')
 
 Program = collections.namedtuple('Program', 'file options wide')  # options: a tuple; wide: see plan_programs.c
@@ -279,7 +280,7 @@ def check(program, vendor, folder):
     _, chips, compile_for, tools, _ = vendor
     reports = []
     for chip in chips:
-        if chip in WITHOUT_FP64 and '-DPRECISION=64' in program.options:
+        if chip in WITHOUT_FP64 and '-DPRECISION=64' in program.options or chip in SECOND_CHIPS and not program.wide:
             continue
         with tempfile.TemporaryDirectory() as out:
             source = out + '/all.cl'

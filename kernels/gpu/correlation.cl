@@ -410,6 +410,12 @@ INLINE realv load_neurons(global const element *states, long row, long si, int c
 #endif
 }
 
+/* Store the first `count` components at p, one after the other: Mesa 22.3 takes a vector to be aligned. */
+#define STORE_NEURON(k, name) \
+    if (k < count) \
+        p[k] = x.s##name;
+INLINE void store_neurons(global real *p, int count, realv x) { COMPONENTS(STORE_NEURON) }
+
 /* step_sums: (tiles, R), a unit being a tile of rows; product: (R, N). */
 PRODUCT_KERNEL correlate_step(global const element *restrict states, long offset, long sb, long st, long si, long T,
                               long N, long R, long first_unit, long padded, global const real *restrict U,
@@ -471,7 +477,7 @@ PRODUCT_KERNEL correlate_step(global const element *restrict states, long offset
                 if (ALIGNED && column < count)
                     QUAD(global, product + place) = RESULT.at[m][n];
                 else if (!ALIGNED)
-                    store_reals(product, place, count - column, RESULT.at[m][n]);
+                    store_neurons(product + place, count - column, RESULT.at[m][n]);
 #endif
             }
         left[ROW(m) * ACROSS + LANE % ACROSS] = components_sum(weighted);
