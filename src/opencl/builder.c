@@ -13,6 +13,9 @@ ratecl_status rc_cl_scratch(rc_cl_builder *b, int64_t count, size_t bytes, const
                             cl_mem *buffer)
 {
     rc_cl_plan *plan = b->plan;
+    *buffer = NULL;
+    if (b->ahead)
+        return RATECL_OK;
     cl_mem *longer = realloc(plan->buffers, (plan->buffer_count + 1) * sizeof *longer);
     if (!longer)
         return rc_fail_memory((plan->buffer_count + 1) * sizeof *longer);
@@ -52,7 +55,7 @@ ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buf
 ratecl_status rc_cl_set_arguments(cl_kernel kernel, cl_uint first, const rc_cl_argument *arguments,
                                   size_t count)
 {
-    for (size_t k = 0; k < count; ++k)
+    for (size_t k = 0; k < count && kernel; ++k)
         CL_TRY(clSetKernelArg(kernel, first + (cl_uint)k, arguments[k].bytes, arguments[k].value));
     return RATECL_OK;
 }
@@ -84,6 +87,30 @@ static void path_of(const rc_kernel_set *set, const char *file, char path[FILE_B
     snprintf(path, FILE_BYTES, "%s%s%s", common ? "" : set->folder, common ? "" : "/", file);
 }
 
+/* Note a program that the plan will need. */
+static ratecl_status note_program(rc_cl_programs *ahead, const char *path, const char *options)
+{
+    rc_cl_wanted *longer = realloc(ahead->wanted, (ahead->count + 1) * sizeof *longer);
+    if (!longer)
+        return rc_fail_memory((ahead->count + 1) * sizeof *longer);
+    ahead->wanted = longer;
+    const size_t path_bytes = strlen(path) + 1, options_bytes = strlen(options) + 1;
+    char *texts = malloc(path_bytes + options_bytes);
+    if (!texts)
+        return rc_fail_memory(path_bytes + options_bytes);
+    memcpy(texts, path, path_bytes);
+    memcpy(texts + path_bytes, options, options_bytes);
+    longer[ahead->count++] = (rc_cl_wanted){ .file = texts, .options = texts + path_bytes };
+    return RATECL_OK;
+}
+
+void rc_cl_programs_free(rc_cl_programs *ahead)
+{
+    for (size_t k = 0; k < ahead->count; ++k)
+        free((void *)ahead->wanted[k].file);
+    free(ahead->wanted);
+}
+
 ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *given_options, const char *name,
                              int32_t lanes, rc_cl_step **step)
 {
@@ -96,11 +123,12 @@ ratecl_status rc_cl_add_step(rc_cl_builder *b, const char *file, const char *giv
     if (!longer)
         return rc_fail_memory((plan->step_count + 1) * sizeof *longer);
     plan->steps = longer;
-    cl_kernel kernel;
-    RC_TRY(rc_cl_kernel(plan->context, path, options, name, &kernel));
+    cl_kernel kernel = NULL;
+    RC_TRY(b->ahead ? note_program(b->ahead, path, options)
+                    : rc_cl_kernel(plan->context, path, options, name, &kernel));
     *step = &plan->steps[plan->step_count++];
     **step = (rc_cl_step){
         .kernel = kernel, .lanes = (size_t)lanes, .input = RC_NO_INPUT, .gradient = RC_NO_INPUT
     };
-    return check_lanes(plan, kernel, name, (size_t)lanes);
+    return kernel ? check_lanes(plan, kernel, name, (size_t)lanes) : RATECL_OK;
 }

@@ -68,8 +68,15 @@ typedef struct rc_cl_records {
     int64_t block_rows, blocks;
 } rc_cl_records;
 
+/* The programs that a plan needs. */
+typedef struct rc_cl_programs {
+    rc_cl_wanted *wanted; /* each file owns its options, too */
+    size_t count;
+} rc_cl_programs;
+
 typedef struct rc_cl_builder {
     rc_cl_plan *plan;
+    rc_cl_programs *ahead; /* where set, programs are noted here, and nothing is made */
     const rc_spec *spec;
     rc_cl_sums_layout at;
     cl_mem none; /* in the place of what a kernel does not touch */
@@ -123,6 +130,8 @@ static inline int rc_hebbian_signs(const rc_spec *spec)
 
 /* ---- builder.c ---- */
 
+void rc_cl_programs_free(rc_cl_programs *programs);
+
 /* Device memory that the plan owns; with `content`, a copy of it. */
 ratecl_status rc_cl_scratch(rc_cl_builder *b, int64_t count, size_t bytes, const void *content,
                             cl_mem *buffer);
@@ -146,6 +155,7 @@ typedef struct rc_cl_argument {
 #define SET_ARGUMENTS(kernel, first, ...)                                       \
     rc_cl_set_arguments(kernel, first, (const rc_cl_argument[]){ __VA_ARGS__ }, \
                         sizeof((const rc_cl_argument[]){ __VA_ARGS__ }) / sizeof(rc_cl_argument))
+/* No kernel, no arguments. */
 ratecl_status rc_cl_set_arguments(cl_kernel kernel, cl_uint first, const rc_cl_argument *arguments,
                                   size_t count);
 

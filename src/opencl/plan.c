@@ -145,9 +145,9 @@ static void fit_staging(rc_cl_plan *plan)
     }
 }
 
-static ratecl_status build_steps(rc_cl_plan *plan)
+static ratecl_status add_all(rc_cl_plan *plan, rc_cl_programs *ahead)
 {
-    rc_cl_builder b = { .plan = plan, .spec = plan->spec, .at = lay_out(plan) };
+    rc_cl_builder b = { .plan = plan, .ahead = ahead, .spec = plan->spec, .at = lay_out(plan) };
     RC_TRY(rc_cl_scratch_reals(&b, b.at.quantities * PARTIALS, &b.partials));
     b.none = b.row_z = b.row_sums = b.exponents = b.lag_sums = b.taus = b.row_factors = b.partials;
     b.row_energies = b.batch_energies = b.product = b.step_sums = b.batch_parts.parts = b.none;
@@ -164,7 +164,21 @@ static ratecl_status build_steps(rc_cl_plan *plan)
         }
     RC_TRY(rc_cl_add_deviations(&b));
     RC_TRY(rc_cl_add_finish(&b));
-    RC_TRY(rc_cl_add_gradients(&b));
+    return rc_cl_add_gradients(&b);
+}
+
+/* Walk through the plan's steps twice: for their programs, which are compiled side by side, and then to make them. */
+static ratecl_status build_steps(rc_cl_plan *plan)
+{
+    rc_cl_programs ahead = { NULL, 0 };
+    const ratecl_status status = add_all(plan, &ahead);
+    if (status == RATECL_OK)
+        rc_cl_compile_ahead(plan->context, ahead.wanted, ahead.count);
+    rc_cl_programs_free(&ahead);
+    plan->step_count = 0;
+    plan->coefficients = NULL;
+    RC_TRY(status);
+    RC_TRY(add_all(plan, NULL));
     fit_staging(plan);
     return RATECL_OK;
 }
