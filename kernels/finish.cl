@@ -214,8 +214,8 @@ typedef struct column_moments {
  * columns from `column` on. The mean keeps what its division rounds off: equal fractions stay equal. The variance is
  * Chan, Golub and LeVeque's merge of all blocks at once: around a pivot near the mean, no part of it is the difference
  * of large numbers. Columns that are not `active` are not read. */
-INLINE column_moments merge_columns(global const real *moments, long pitch, long R, long block_rows, long first, long end,
-                                    long column, bool active, int across, local realv *scratch)
+INLINE void merge_columns(column_moments *joined, global const real *moments, long pitch, long R, long block_rows,
+                          long first, long end, long column, bool active, int across, local realv *scratch)
 {
     const int down = LANES / across, y = LANE / across;
     const long all_rows = min(end * block_rows, R) - first * block_rows;
@@ -253,11 +253,9 @@ INLINE column_moments merge_columns(global const real *moments, long pitch, long
     spread -= spread_lost;
     column_sums(&rest, &spread, across, scratch);
     const realv variance = spread - rest * rest;
-    column_moments joined;
-    joined.mean = pivot;
-    joined.mean_low = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
-    joined.variance = select(variance, zero, variance < zero); /* keeps a NaN */
-    return joined;
+    joined->mean = pivot;
+    joined->mean_low = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
+    joined->variance = select(variance, zero, variance < zero); /* keeps a NaN */
 }
 
 /* moments: (blocks, 3, pitch) -> joined: (ceil(blocks / fan), 3, pitch), records of fan * block_rows rows. */
@@ -270,7 +268,8 @@ merge_blocks(global const real *restrict moments, long pitch, long R, long block
     const long record = get_group_id(0) / tiles, first = record * fan, end = min(first + fan, blocks);
     const long column = get_group_id(0) % tiles * across * VECTOR + LANE % across * VECTOR;
     const bool active = column < pitch;
-    const column_moments made = merge_columns(moments, pitch, R, block_rows, first, end, column, active, across, scratch);
+    column_moments made;
+    merge_columns(&made, moments, pitch, R, block_rows, first, end, column, active, across, scratch);
     const real rows = (real)(min(end * block_rows, R) - first * block_rows);
     global real *at = joined + 3 * record * pitch + column;
     if (active && LANE < across) {
@@ -287,9 +286,9 @@ INLINE void give_statistics(global const real *moments, global const long *job, 
     const long N = job[NEURONS];
     const int across = (int)job[ACROSS];
     const long column = tile + LANE % across * VECTOR;
-    const column_moments made =
-        merge_columns(moments, job[PITCH], job[rows_parameter], job[rows_parameter + 1], 0, job[rows_parameter + 2], column,
-                      column < end, across, scratch);
+    column_moments made;
+    merge_columns(&made, moments, job[PITCH], job[rows_parameter], job[rows_parameter + 1], 0, job[rows_parameter + 2],
+                  column, column < end, across, scratch);
     if (LANE < across && column < end) {
         store_reals(statistics, column, N - column, made.mean);
         store_reals(statistics, N + column, N - column, made.mean_low);
@@ -526,8 +525,8 @@ typedef struct row_total {
 INLINE real log_2(void) { return (real)0.693147182f + (real)-1.9046542e-9f; }
 
 /* Those of the VECTOR rows from r on, of which `some` exist, over every `step`-th tile from `first` on. */
-INLINE row_total sum_tiles(global const long *job, long r, long some, global const real *row_sums,
-                           global const int *exponents, int first, int step)
+INLINE void sum_tiles(row_total *total, global const long *job, long r, long some, global const real *row_sums,
+                      global const int *exponents, int first, int step)
 {
     const long R = job[ROWS], tiles = job[TILES];
     const bool direct = job[DIRECT] != 0;
@@ -547,40 +546,42 @@ INLINE row_total sum_tiles(global const long *job, long r, long some, global con
         vector_add(&z, &z_lost, tile_z);
         vector_add(&a, &a_lost, tile_a - tile_z * ((real)(largest - exponent) * log_2()));
     }
-    const row_total total = { z - z_lost, a - a_lost, largest };
-    return total;
+    total->z = z - z_lost;
+    total->a = a - a_lost;
+    total->exponent = largest;
 }
 
-/* Both sums, of which one may be of no tile. */
-INLINE row_total join_tiles(row_total x, row_total y)
+/* Join sums z, a of other tiles; either may be of no tile. */
+INLINE void join_tiles(row_total *x, realv z, realv a, int exponent)
 {
-    const int largest = max(x.exponent, y.exponent);
-    const real below_x = x.exponent == INT_MIN ? (real)0 : (real)(largest - x.exponent) * log_2();
-    const real below_y = y.exponent == INT_MIN ? (real)0 : (real)(largest - y.exponent) * log_2();
-    const row_total joined = { x.z + y.z, (x.a - x.z * below_x) + (y.a - y.z * below_y), largest };
-    return joined;
+    const int largest = max(x->exponent, exponent);
+    const real below_x = x->exponent == INT_MIN ? (real)0 : (real)(largest - x->exponent) * log_2();
+    const real below = exponent == INT_MIN ? (real)0 : (real)(largest - exponent) * log_2();
+    x->a = (x->a - x->z * below_x) + (a - z * below);
+    x->z += z;
+    x->exponent = largest;
 }
 
 /* The entropies of the rows -> row_z: (R), and with GRADIENT row_factors: (2, R), what gradient wants of a row: H, or with
  * eps > 0 what stands in its place, and 1 / (Z + eps). */
-INLINE realv give_entropies(global const long *job, row_total row, long r, long some, real log_N, real eps,
+INLINE realv give_entropies(global const long *job, const row_total *row, long r, long some, real log_N, real eps,
                             global real *row_z, global real *row_factors)
 {
     const bool direct = job[DIRECT] != 0;
     const realv zero = (realv)0;
-    realv entropy = -row.a;
+    realv entropy = -row->a;
     if (!direct) {
-        store_reals(row_z, r, some, row.z);
+        store_reals(row_z, r, some, row->z);
         /* 0 <= H <= log N: rounding must not leave that. A NaN stays, in a row of sum 0 too; so does an infinite sum. */
-        entropy = logarithm(row.z, row.exponent) - row.a / row.z;
+        entropy = logarithm(row->z, row->exponent) - row->a / row->z;
         entropy = select(entropy, zero, entropy < zero);
         entropy = select(entropy, (realv)log_N, entropy > (realv)log_N);
-        entropy = select(entropy, row.a, row.z == zero) + (row.a - row.a);
+        entropy = select(entropy, row->a, row->z == zero) + (row->a - row->a);
     }
 #if GRADIENT
-    const realv Z = direct ? load_reals(row_z, r, some) : row.z;
+    const realv Z = direct ? load_reals(row_z, r, some) : row->z;
     const long first = job[FIRST_FACTOR];
-    store_reals(row_factors, first + r, some, select(direct ? -(row.a + row.z) : entropy, zero, Z == zero));
+    store_reals(row_factors, first + r, some, select(direct ? -(row->a + row->z) : entropy, zero, Z == zero));
     store_reals(row_factors, first + job[ROWS] + r, some, select(1 / (Z + eps), zero, Z == zero));
 #endif
     return entropy;
@@ -600,7 +601,7 @@ INLINE sum merge_entropies(global const long *job, long group, global const real
         const long r = base + LANE % across * VECTOR, some = end - r;
         row_total row = { (realv)0, (realv)0, INT_MIN };
         if (some > 0)
-            row = sum_tiles(job, r, some, row_sums, exponents, part, parts);
+            sum_tiles(&row, job, r, some, row_sums, exponents, part, parts);
         if (LANES > 1) {
             scratch[LANE] = row.z;
             scratch[LANES + LANE] = row.a;
@@ -608,11 +609,9 @@ INLINE sum merge_entropies(global const long *job, long group, global const real
         }
         BARRIER();
         if (some > 0 && part == 0) {
-            for (int other = LANE + across; other < LANES; other += across) {
-                const row_total more = { scratch[other], scratch[LANES + other], part_exponents[other] };
-                row = join_tiles(row, more);
-            }
-            const realv entropy = give_entropies(job, row, r, some, log_N, eps, row_z, row_factors);
+            for (int other = LANE + across; other < LANES; other += across)
+                join_tiles(&row, scratch[other], scratch[LANES + other], part_exponents[other]);
+            const realv entropy = give_entropies(job, &row, r, some, log_N, eps, row_z, row_factors);
             vector_add(&total, &lost,
                        select((realv)0, entropy, COMPONENT_NUMBERS < (integerv)(int)min(some, (long)VECTOR)));
         }
@@ -747,30 +746,29 @@ INLINE sum partials_sum(global const real *partials, long quantity, long count, 
 #if MOMENTS
 /* What the partials of merge, and of deviations() where `with_deviations`, say of the population, by all work-items of a
  * work-group. */
-INLINE population population_of(global const long *job, global const real *partials, bool with_deviations,
-                                local real *scratch)
+INLINE void find_population(population *of, global const long *job, global const real *partials, bool with_deviations,
+                            local real *scratch)
 {
     const long N = job[NEURONS], groups = job[COLUMN_GROUPS], columns = job[GROUP_COLUMNS];
     const int count = (int)min(groups, (long)LANES);
-    population of;
-    of.pivot = partials[PIVOT * PARTIALS];
+    of->pivot = partials[PIVOT * PARTIALS];
     sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0), deviated[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) };
     for (long g = LANE; g < groups; g += LANES) {
-        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of.pivot;
+        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of->pivot;
         sums[0] = sum_add(sum_add(sums[0], n * ahead), partials[REST * PARTIALS + g]);
         sums[1] = sum_add(sums[1], partials[SQUARES * PARTIALS + g]);
         sums[2] = sum_add(sums[2], partials[REFERENCE_SQUARES * PARTIALS + g]);
     }
     segment_sums(sums, 3, LANES, count, scratch);
-    of.rest = sum_value(sums[0]) / (real)N;
-    of.squares = sum_value(sums[1]);
-    of.reference_squares = sum_value(sums[2]);
+    of->rest = sum_value(sums[0]) / (real)N;
+    of->squares = sum_value(sums[1]);
+    of->reference_squares = sum_value(sums[2]);
     const long own = min((long)LANE, groups - 1);
     extremes ends = { partials[MAX_HIGH * PARTIALS + own], partials[MAX_LOW * PARTIALS + own],
                       partials[MIN_HIGH * PARTIALS + own], partials[MIN_LOW * PARTIALS + own] };
     for (long g = LANE; g < groups; g += LANES) {
-        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of.pivot;
-        const real d = (ahead - of.rest) + partials[REST * PARTIALS + g] / n;
+        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of->pivot;
+        const real d = (ahead - of->rest) + partials[REST * PARTIALS + g] / n;
         spread = sum_add(sum_add(spread, n * d * d), partials[SPREAD * PARTIALS + g]);
         add_extremes(&ends, partials[MAX_HIGH * PARTIALS + g], partials[MAX_LOW * PARTIALS + g],
                      partials[MIN_HIGH * PARTIALS + g], partials[MIN_LOW * PARTIALS + g]);
@@ -784,16 +782,15 @@ INLINE population population_of(global const long *job, global const real *parti
     group_extremes(&ends, scratch);
 #endif
     segment_sums(&spread, 1, LANES, count, scratch);
-    of.norm = sum_value(spread);
+    of->norm = sum_value(spread);
     /* A NaN, which no comparison finds, is in the mean, too. */
-    of.largest = fmax(fabs(deviation_of(&of, ends.max_high, ends.max_low)),
-                      fabs(deviation_of(&of, ends.min_high, ends.min_low))) +
-                 (of.rest - of.rest);
-    of.distances = sum_value(deviated[0]);
-    of.signs = sum_value(deviated[1]);
-    of.ties = sum_value(deviated[2]);
-    of.tie_signs = sum_value(deviated[3]);
-    return of;
+    of->largest = fmax(fabs(deviation_of(of, ends.max_high, ends.max_low)),
+                      fabs(deviation_of(of, ends.min_high, ends.min_low))) +
+                 (of->rest - of->rest);
+    of->distances = sum_value(deviated[0]);
+    of->signs = sum_value(deviated[1]);
+    of->ties = sum_value(deviated[2]);
+    of->tie_signs = sum_value(deviated[3]);
 }
 
 /* Numbers no farther than this from a tie or from 0 are there by rounding alone: means that are equal fractions differ
@@ -816,7 +813,8 @@ deviations(global const long *restrict job, global const real *restrict states, 
     local real scratch[8 * LANES];
     const long N = job[NEURONS], group = get_group_id(0);
     const long first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
-    const population of = population_of(job, partials, false, scratch);
+    population of;
+    find_population(&of, job, partials, false, scratch);
     const real noise = noise_of(&of);
     sum sums[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) }; /* from DISTANCE_SUM on */
     for (long i = first + LANE; i < end; i += LANES) {
@@ -1056,7 +1054,7 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
     const long N = job[NEURONS], terms = job[TERMS], group = get_group_id(0);
     population of = { 0 };
 #if MOMENTS
-    of = population_of(job, partials, job[DEVIATIONS] != 0, scratch);
+    find_population(&of, job, partials, job[DEVIATIONS] != 0, scratch);
 #endif
 #if GRADIENT
     const real factor = scale_given ? scale[0] : scale_value;

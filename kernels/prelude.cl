@@ -513,22 +513,22 @@ typedef struct position {
     row_index b, t;
 } position;
 
-INLINE position position_of(long row, row_index T)
+/* Functions give structures through pointers: Oclgrind 21.10 knows no structure that is returned and inlined. */
+INLINE void find_row(position *at, long row, row_index T)
 {
-    const position at = { (row_index)row / T, (row_index)row % T };
-    return at;
+    at->b = (row_index)row / T;
+    at->t = (row_index)row % T;
 }
 
-/* `ahead` rows further. */
-INLINE position advance(position from, int ahead, row_index T)
+/* Go `ahead` rows further. */
+INLINE void advance(position *at, int ahead, row_index T)
 {
-    from.t += ahead;
-    if (from.t >= T) {
-        const row_index batches = from.t / T;
-        from.b += batches;
-        from.t -= batches * T;
+    at->t += ahead;
+    if (at->t >= T) {
+        const row_index batches = at->t / T;
+        at->b += batches;
+        at->t -= batches * T;
     }
-    return from;
 }
 
 /* The array that is read: strides from row to row of a batch and from a work-item's column to its next one, and how many

@@ -266,7 +266,9 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     }
     states += offset + column * si;
     gradients += output_offset + column * output_si;
-    position at = advance(position_of(first_row, all.T), y * STEP, all.T);
+    position at;
+    find_row(&at, first_row, all.T);
+    advance(&at, y * STEP, all.T);
     global const element *p = states + at.b * sb + at.t * st;
     global output *q = gradients + at.b * output_sb + at.t * output_st;
     const long in_stride = ROWS * st, out_stride = ROWS * output_st;
@@ -278,7 +280,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
         } else {
             position one = at;
 #pragma unroll 1
-            for (int k = 0; k < min(STEP, rows - row); ++k, one = advance(one, 1, all.T))
+            for (int k = 0; k < min(STEP, rows - row); ++k, advance(&one, 1, all.T))
                 give(&all, states + one.b * sb + one.t * st, gradients + one.b * output_sb + one.t * output_st, one.b,
                      one.t, first_row + row + k, 1);
         }
@@ -286,7 +288,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
         q += out_stride;
         at.t += ROWS;
         if (at.t >= all.T) {
-            at = advance(at, 0, all.T);
+            advance(&at, 0, all.T);
             p = states + at.b * sb + at.t * st;
             q = gradients + at.b * output_sb + at.t * output_st;
         }

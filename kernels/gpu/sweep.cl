@@ -249,7 +249,7 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
     }
     /* At the end of a block and from batch to batch. */
 #pragma unroll 1
-    for (int k = 0; k < min(count, STEP); ++k, from = advance(from, 1, of->T)) {
+    for (int k = 0; k < min(count, STEP); ++k, advance(&from, 1, of->T)) {
         p = of->states + from.b * of->sb + from.t * of->at.st;
         load_row(s[0], p, &of->at);
 #if MOMENTS
@@ -341,7 +341,8 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                         .taus = taus,
                         .row_z = row_z + first_row,
                         .eps = eps };
-    const position start = position_of(first_row, of.T);
+    position start;
+    find_row(&start, first_row, of.T);
 
     column_sums sums;
     sums.scale = 1;
@@ -349,7 +350,9 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     {
         /* Of the first round, whose rows are read again at once. */
         const int first_rows = min(rows, ROWS);
-        const position middle = advance(start, first_rows / 2, of.T), last = advance(start, first_rows - 1, of.T);
+        position middle = start, last = start;
+        advance(&middle, first_rows / 2, of.T);
+        advance(&last, first_rows - 1, of.T);
         real a[COLUMNS], b[COLUMNS], c[COLUMNS];
         load_row(a, of.states + start.b * sb + start.t * st, &of.at);
         load_row(b, of.states + middle.b * sb + middle.t * st, &of.at);
@@ -376,7 +379,8 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         sums.lag[l] = 0;
 #endif
 
-    position from = advance(start, y * STEP, of.T);
+    position from = start;
+    advance(&from, y * STEP, of.T);
     global const element *p = of.states + from.b * sb + from.t * st;
     const long round_stride = ROWS * st;
     for (int round = 0; round < rows; round += ROWS) {
@@ -386,7 +390,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         p += round_stride;
         from.t += ROWS;
         if (from.t >= of.T) {
-            from = advance(from, 0, of.T);
+            advance(&from, 0, of.T);
             p = of.states + from.b * sb + from.t * st;
         }
 #if ROW_SUMS

@@ -159,8 +159,11 @@ int64_t rc_cl_merged_counts(const rc_cl_builder *b, const rc_term *term)
         return b->job[RC_JOB_ENTROPY_GROUPS];
     case RATECL_HEBBIAN:
         return b->job[term->options.over == RATECL_OVER_STEP ? RC_JOB_STEP_GROUPS : RC_JOB_BATCH_GROUPS];
-    default:
+    case RATECL_FIRING_RATE:
+    case RATECL_POPULATION_KL:
         return b->job[RC_JOB_COLUMN_GROUPS];
+    default:
+        return 0; /* it is made of the population's */
     }
 }
 
