@@ -5,7 +5,7 @@ import math
 import sys
 from xml.sax.saxutils import escape
 
-WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 920, 220, 150, 124, 27, 56
+WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 940, 240, 150, 124, 27, 56
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 
 CEILING = 'what the machine allows'
