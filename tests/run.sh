@@ -114,10 +114,10 @@ slow_stages() {
 # shellcheck disable=SC2086 # lists of words
 fast_stages() {
     stage 'every device' default meson test -t 4
-    for size in 1 16; do
-        stage "PoCL, groups of at most $size" default $pocl POCL_MAX_WORK_GROUP_SIZE=$size RATECL_TEST_SIZE=wide \
-            meson test -t 4 $on_device
-    done
+    stage 'PoCL, groups of one work-item' default $pocl POCL_MAX_WORK_GROUP_SIZE=1 RATECL_TEST_SIZE=small \
+        meson test -t 4 $on_device
+    stage "PoCL, the GPUs' kernel set, groups of 16" default $pocl POCL_MAX_WORK_GROUP_SIZE=16 RATECL_TEST_SIZE=small \
+        $gpu_set meson test -t 4 single
 
     # PoCL takes seconds to compile each of these plans, hence the shapes that exceed a tile and a block alone.
     stage "PoCL, the GPUs' kernel set, wide" default $pocl RATECL_TEST_SIZE=wide CK_RUN_CASE=wide_shapes $gpu_set \
@@ -125,11 +125,13 @@ fast_stages() {
     stage "PoCL, the GPUs' kernel set" default $pocl RATECL_TEST_SIZE=small $gpu_set meson test -t 4 single interop sizes
 
     for side in before after; do
-        stage "PoCL, guarded pages $side buffers" default $pocl $guarded GUARD_PAGES=$side meson test -t 4 values gradients
+        stage "PoCL, guarded pages $side buffers" default $pocl $guarded CK_RUN_CASE=wide_shapes GUARD_PAGES=$side \
+            meson test -t 4 values gradients
     done
 
     if install_intel; then
-        stage "Intel's CPU runtime" default $intel meson test -t 4 values gradients single selftest
+        stage "Intel's CPU runtime" default $intel meson test -t 4 single selftest
+        stage "Intel's CPU runtime, wide" default $intel CK_RUN_CASE=wide_shapes meson test -t 4 values gradients
         stage "Intel's CPU runtime, the GPUs' kernel set" default $intel CK_RUN_CASE=wide_shapes $gpu_set \
             meson test -t 4 values gradients
     else
@@ -141,7 +143,7 @@ fast_stages() {
 
     build address gcc -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
     stage 'sanitised, CPU path' address $no_opencl $sanitised CFLAGS=-fsanitize=address,undefined meson test -t 4
-    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=wide meson test -t 4 $on_device sizes
+    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=small meson test -t 4 $on_device failures staged sizes
 
     build thread gcc -Db_sanitize=thread -Dbuildtype=debugoptimized -Dopencl=disabled -Dopenmp=disabled
     stage 'data races, CPU path' thread meson test -t 4 threads
