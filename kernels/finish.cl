@@ -224,7 +224,6 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
 
     const long last = active ? end : first;
     realv total = zero, total_lost = zero; /* of S - first_shift */
-#pragma unroll 2
     for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
         const real rows = (real)min(block_rows, R - g * block_rows);
@@ -239,7 +238,6 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
 
     realv rest = zero, rest_lost = zero, spread = zero, spread_lost = zero;
     const real whole_rows = (real)block_rows, whole_inverse = 1 / whole_rows, R_inverse = 1 / R_high;
-#pragma unroll 2
     for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
         const bool is_whole = (g + 1) * block_rows <= R;
@@ -533,7 +531,6 @@ INLINE void sum_tiles(row_total *total, global const long *job, long r, long som
     global const int *of_block = exponents + r / job[SWEEP_BLOCK_ROWS] * tiles;
     realv z = (realv)0, z_lost = (realv)0, a = (realv)0, a_lost = (realv)0;
     int largest = INT_MIN;
-#pragma unroll 2
     for (long k = first; k < tiles; k += step) {
         const realv tile_z = load_reals(row_sums, 2 * k * R + r, some);
         const realv tile_a = load_reals(row_sums, (2 * k + 1) * R + r, some);
@@ -647,7 +644,6 @@ INLINE sum merge_batches(global const long *job, long group, global const real *
         const long b = base + LANE / lanes;
         sum mine = (sum)(0);
         for (long outer = 0; outer < outers && b < B; ++outer)
-#pragma unroll 4
             for (long k = k0; k < inner; k += lanes)
                 mine = sum_add(mine, parts[outer * stride + b * inner + k]);
         segment_sums(&mine, 1, lanes, lanes, scratch);
@@ -732,14 +728,21 @@ merge(global const long *restrict job, global const long *restrict integers, glo
 
 /* ---- Finish ---- */
 
-/* The sum of the first `count` partials of a quantity. The work-items of each `segment` sum the same ones. */
-INLINE sum partials_sum(global const real *partials, long quantity, long count, int segment, local real *scratch)
+/* Work-items that sum a row of partials together. */
+#define SEGMENT (LANES < 32 ? LANES : 32)
+
+/* The sum of the first `count` partials of a quantity. The work-items of each SEGMENT sum the same ones. */
+INLINE sum partials_sum(global const real *partials, long quantity, long count, local real *scratch)
 {
     sum mine = (sum)(0);
-#pragma unroll 8
-    for (int g = LANE & (segment - 1); g < PARTIALS; g += segment) /* all loads at once */
+#if LANES >= 32
+#pragma unroll /* all loads at once */
+#endif
+    for (int k = 0; k < PARTIALS / SEGMENT; ++k) {
+        const int g = k * SEGMENT + (LANE & (SEGMENT - 1));
         mine = sum_add(mine, g < count ? partials[quantity * PARTIALS + g] : (real)0);
-    segment_sums(&mine, 1, segment, (int)min(count, (long)segment), scratch);
+    }
+    segment_sums(&mine, 1, SEGMENT, (int)min(count, (long)SEGMENT), scratch);
     return mine;
 }
 
@@ -971,9 +974,6 @@ INLINE void add_factor(global const long *term, global const real *reals, real w
 
 /* Terms whose sums are in local memory at once, each its items' sum and how many were kept. */
 enum { TERMS_AT_ONCE = 32 };
-/* Work-items that sum a row of partials together. */
-#define SEGMENT (LANES < 32 ? LANES : 32)
-
 /* Sum the partials of the terms [first, first + count) to totals: (TERMS_AT_ONCE, 2), each in two parts. */
 INLINE void sum_terms(global const long *job, global const long *integers, long first, int count,
                       global const real *partials, local sum *totals, local real *scratch)
@@ -983,7 +983,7 @@ INLINE void sum_terms(global const long *job, global const long *integers, long 
         global const long *term = integers + (first + min(row / 2, count - 1)) * INTEGERS;
         const bool is_kept = row % 2 == 1;
         const bool given = row < 2 * count && (!is_kept || term[CRITERION] == POPULATION_KL);
-        const sum all = partials_sum(partials, term[QUANTITY] + is_kept, given ? term[COUNT] : 0, SEGMENT, scratch);
+        const sum all = partials_sum(partials, term[QUANTITY] + is_kept, given ? term[COUNT] : 0, scratch);
         if (LANE % SEGMENT == 0 && row < 2 * count)
             totals[row] = all;
     }
