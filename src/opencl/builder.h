@@ -5,7 +5,8 @@
 
 #include "cl.h"
 
-/* What a work-group of merge and finish has to do: the numbers by which finish.cl calls the parts of a job. */
+/* What a work-group of merge and finish has to do: the numbers by which finish.cl calls the parts of a job.
+ */
 enum {
     RC_JOB_NEURONS,
     RC_JOB_PITCH,
@@ -50,7 +51,8 @@ enum {
     RC_JOB_PARAMETERS
 };
 
-/* Sizes, and the rows of the partials that finish adds up: FIRST_TERM fixed ones, two for each term, then these. */
+/* Sizes, and the rows of the partials that finish adds up: FIRST_TERM fixed ones, two for each term, then
+ * these. */
 typedef struct rc_cl_sums_layout {
     int64_t sweep_tiles, block_rows, blocks; /* of the states' sweep */
     int64_t pitch;                           /* reals from row to row of moments: N, to whole vectors */
@@ -86,11 +88,12 @@ typedef struct rc_cl_builder {
     cl_long job[RC_JOB_PARAMETERS]; /* of the first merge */
     cl_mem packed_job, integers, reals;
     cl_mem folded;
-    cl_mem row_factors;                         /* for the gradients of the entropies, */
-    cl_mem row_energies, product;               /* and of the Hebbian terms: (R), (R, N) */
-    cl_mem batch_energies;                      /* (B) */
-    /* What correlation leaves for merge. The energy of batch b is the sum of parts[outer * outer_stride + b * inner + k]
-     * over outer < outers and k < inner; step_sums: (step_tiles, R), whose sums over tiles are the energies of rows. */
+    cl_mem row_factors;           /* for the gradients of the entropies, */
+    cl_mem row_energies, product; /* and of the Hebbian terms: (R), (R, N) */
+    cl_mem batch_energies;        /* (B) */
+    /* What correlation leaves for merge. The energy of batch b is the sum of parts[outer * outer_stride + b *
+     * inner + k] over outer < outers and k < inner; step_sums: (step_tiles, R), whose sums over tiles are the
+     * energies of rows. */
     struct {
         cl_mem parts;
         int64_t inner, outers, outer_stride;
@@ -103,6 +106,16 @@ typedef struct rc_cl_builder {
 static inline int64_t rc_ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
+}
+
+static inline int64_t rc_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t rc_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static inline int rc_precision_bits(const rc_spec *spec)
@@ -173,8 +186,8 @@ rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *rea
 
 /* ---- sweep.c ---- */
 
-/* How a pass over rows is cut: a work-group has `across` x `down` work-items, each with `vector` columns and `step` rows at
- * once, and takes a block of rows and a tile of neurons. */
+/* How a pass over rows is cut: a work-group has `across` x `down` work-items, each with `vector` columns and
+ * `step` rows at once, and takes a block of rows and a tile of neurons. */
 typedef struct rc_cl_grid {
     int32_t across, down, vector, step;
     bool aligned, along, wide; /* as the kernels' ALIGNED, ALONG and WIDE */
@@ -185,6 +198,8 @@ typedef struct rc_cl_grid {
 rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view);
 /* The grid of a gradient; `read` is NULL where only `written` counts. */
 rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written);
+/* True if vectors of `vector` neurons can be read as such. */
+bool rc_cl_is_aligned(const rc_view *view, int64_t vector);
 /* Write the compile options of a grid. Returns their length. */
 int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *options, size_t bytes);
 

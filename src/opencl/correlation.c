@@ -28,14 +28,6 @@ static bool is_gpu(const rc_cl_builder *b)
 
 /* ---- The geometry of GPU sets ---- */
 
-/* True if 4 neighbouring neurons are one aligned load in every row. */
-static bool is_aligned(const rc_view *view)
-{
-    const int64_t *strides = view->strides, *shape = view->shape;
-    return strides[2] == 1 && shape[2] % 4 == 0 && view->offset % 4 == 0 && (shape[0] == 1 || strides[0] % 4 == 0) &&
-           (shape[1] == 1 || strides[1] % 4 == 0);
-}
-
 /* Sums of the micro-kernel in a work-item: MR x NR. */
 enum { MAX_SUMS = 64 };
 static int32_t sums_of(const rc_tuning *t)
@@ -49,13 +41,16 @@ static int64_t pairs_of(int64_t N, int32_t tile)
     return tiles * (tiles + 1) / 2;
 }
 
-/* The time of a product with such tiles, in multiply-adds of the set's own tile. The operands of a smaller micro-kernel are
- * loaded more often, and so are those of a smaller tile, by which correlate_step loses 6 %. correlate gains 20 %: several small
- * work-groups at once wait for different barriers. Both are predictions for an H200 at N = 1024. */
+/* The time of a product with such tiles, in multiply-adds of the set's own tile. The operands of a smaller
+ * micro-kernel are loaded more often, and so are those of a smaller tile, by which correlate_step loses 6 %.
+ * correlate gains 20 %: several small work-groups at once wait for different barriers. Both are predictions
+ * for an H200 at N = 1024. */
 static double cost_of(const rc_tuning *t, const rc_tuning *set, const rc_spec *spec)
 {
     const double area = (double)pairs_of(spec->inputs[RC_STATES].shape[2], t->tile) * t->tile * t->tile;
-    const double loads = t->tile == set->tile || sums_of(set) < MAX_SUMS ? 1 : wants_product(spec) ? 1.1 : 0.9;
+    const double loads = t->tile == set->tile || sums_of(set) < MAX_SUMS ? 1
+                         : wants_product(spec)                           ? 1.1
+                                                                         : 0.9;
     return area * (sums_of(t) == MAX_SUMS ? loads : sums_of(t) == MAX_SUMS / 2 ? 1.4 : 2);
 }
 
@@ -102,13 +97,13 @@ static void cpu_options(const rc_cl_builder *b, int input, variant which, char o
     snprintf(options, OPTION_BYTES,
              "-DPRECISION=%d -DELEMENT=%d -DCONTIGUOUS=%d -DLANES=%d -DVECTOR=%d -DTILE=%d "
              "-DACROSS=%d -DDOWN=%d -DDEPTH=%d -DPANEL=%d -DGRADIENT=%d -DFETCH=%d",
-             rc_precision_bits(b->spec), (int)view->element, rc_is_contiguous(view), t->tile_lanes, t->tile_vector,
-             t->tile, t->across, t->down, t->depth, t->panel, which == OF_BATCHES ? 0 : (int)which - 1,
-             b->plan->context->limits.kind == RATECL_DEVICE_CPU);
+             rc_precision_bits(b->spec), (int)view->element, rc_is_contiguous(view), t->tile_lanes,
+             t->tile_vector, t->tile, t->across, t->down, t->depth, t->panel,
+             which == OF_BATCHES ? 0 : (int)which - 1, b->plan->context->limits.kind == RATECL_DEVICE_CPU);
 }
 
-/* Steps of the inner sum of a product, and how many of these plain sums of runs may add up: for so many equal numbers they are
- * right within 9e-7. */
+/* Steps of the inner sum of a product, and how many of these plain sums of runs may add up: for so many equal
+ * numbers they are right within 9e-7. */
 enum { MAX_PLAIN_STEPS = 1024 };
 static int64_t sum_steps(const rc_spec *spec, const rc_tuning *t, variant which)
 {
@@ -121,12 +116,13 @@ static void gpu_options(const rc_cl_builder *b, int input, variant which, char o
     const rc_view *view = &b->spec->inputs[input], *states = &b->spec->inputs[RC_STATES];
     const rc_tuning *t = &b->plan->tuning;
     const int32_t sums = sums_of(t);
-    snprintf(options, OPTION_BYTES,
-             "-DPRECISION=%d -DELEMENT=%d -DALIGNED=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DTILE=%d -DMR=%d -DNR=%d "
-             "-DSQUARE_LANES=%d -DDEPTH=%d -DPASS=%d -DCARRY=%d",
-             rc_precision_bits(b->spec), (int)view->element, is_aligned(states), rc_is_along(states), t->tile_lanes,
-             t->tile, sums >= 32 ? 8 : 4, sums >= 64 ? 8 : 4, t->merge_lanes, t->depth, (int)which,
-             sum_steps(b->spec, t, which) > MAX_PLAIN_STEPS);
+    snprintf(
+        options, OPTION_BYTES,
+        "-DPRECISION=%d -DELEMENT=%d -DALIGNED=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DTILE=%d -DMR=%d -DNR=%d "
+        "-DSQUARE_LANES=%d -DDEPTH=%d -DPASS=%d -DCARRY=%d",
+        rc_precision_bits(b->spec), (int)view->element, rc_cl_is_aligned(states, 4), rc_is_along(states),
+        t->tile_lanes, t->tile, sums >= 32 ? 8 : 4, sums >= 64 ? 8 : 4, t->merge_lanes, t->depth, (int)which,
+        sum_steps(b->spec, t, which) > MAX_PLAIN_STEPS);
 }
 
 static void correlation_options(const rc_cl_builder *b, int input, variant which, char options[OPTION_BYTES])
@@ -141,8 +137,8 @@ static void correlation_options(const rc_cl_builder *b, int input, variant which
 
 /* ---- The passes ---- */
 
-/* Pairs of the squares, which are tiles or parts of them, that fold and gradient_weights of GPU sets turn about the
- * diagonal. */
+/* Pairs of the squares, which are tiles or parts of them, that fold and gradient_weights of GPU sets turn
+ * about the diagonal. */
 static int64_t square_pairs(const rc_tuning *t, int64_t N)
 {
     return pairs_of(N, t->tile < 32 ? t->tile : 32);
@@ -220,8 +216,8 @@ static ratecl_status add_correlate_step(rc_cl_builder *b)
     step->groups = b->step_tiles;
     step->units = rc_ceil_div(R, t->tile);
     step->unit_rows = t->tile;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero), ARGUMENT(padded),
-                         ARGUMENT(b->folded), ARGUMENT(b->step_sums), ARGUMENT(b->product));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(zero),
+                         ARGUMENT(padded), ARGUMENT(b->folded), ARGUMENT(b->step_sums), ARGUMENT(b->product));
 }
 
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b)
@@ -237,8 +233,8 @@ ratecl_status rc_cl_add_correlation(rc_cl_builder *b)
 
 /* ---- The gradient to the weights ---- */
 
-/* How its rows are shared out. A unit is rows that a work-group adds up; each of the slots adds up the units of which the
- * number leaves that rest. */
+/* How its rows are shared out. A unit is rows that a work-group adds up; each of the slots adds up the units
+ * of which the number leaves that rest. */
 typedef struct weights_shares {
     int64_t unit_rows, units, slots;
     int64_t slot_reals; /* of a tile */
@@ -260,13 +256,14 @@ enum { MAX_UNIT_ROWS = 512, MIN_UNIT_ROWS = 64, TRIANGLES_BYTES = 128 << 20 };
 /* Fewer work-groups than elsewhere are enough, since each leaves a tile that gradient_weights reads again. */
 enum { ENOUGH_UNITS = 768 };
 
-/* Enough units, each with a slot of its own if these fit into TRIANGLES_BYTES. If not, slots take several units, one in each
- * launch, and have compensated sums. */
+/* Enough units, each with a slot of its own if these fit into TRIANGLES_BYTES. If not, slots take several
+ * units, one in each launch, and have compensated sums. */
 static weights_shares gpu_shares(const rc_cl_builder *b, int64_t R)
 {
     const rc_tuning *t = &b->plan->tuning;
     const int64_t enough = rc_ceil_div(ENOUGH_UNITS, b->at.pairs), most = rc_ceil_div(R, MIN_UNIT_ROWS);
-    weights_shares shares = { .units = rc_ceil_div(R, MAX_UNIT_ROWS), .slot_reals = (int64_t)t->tile * t->tile };
+    weights_shares shares = { .units = rc_ceil_div(R, MAX_UNIT_ROWS),
+                              .slot_reals = (int64_t)t->tile * t->tile };
     if (shares.units < enough)
         shares.units = enough < most ? enough : most;
     int64_t fitting = TRIANGLES_BYTES / (int64_t)b->plan->real_bytes / (b->at.pairs * shares.slot_reals);
@@ -287,20 +284,23 @@ static ratecl_status add_correlate_weights(rc_cl_builder *b, const weights_share
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = shares->unit_rows;
-    const cl_long slots = shares->slots, zero = 0, factor = b->at.factors - 2, slot_reals = shares->slot_reals;
+    const cl_long slots = shares->slots, zero = 0, factor = b->at.factors - 2,
+                  slot_reals = shares->slot_reals;
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, OF_WEIGHTS, options);
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "correlate_weights", b->plan->tuning.tile_lanes, &step));
+    RC_TRY(
+        rc_cl_add_step(b, "correlation.cl", options, "correlate_weights", b->plan->tuning.tile_lanes, &step));
     step->first_unit = 10;
     step->input = RC_STATES;
     step->groups = b->at.pairs;
     step->units = shares->units;
     step->unit_rows = rows;
     step->most_units = slots;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows), ARGUMENT(slots),
-                         ARGUMENT(zero), ARGUMENT(factor), ARGUMENT(b->factors), ARGUMENT(b->batch_energies),
-                         ARGUMENT(b->row_energies), ARGUMENT(triangles), ARGUMENT(slot_reals));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
+                         ARGUMENT(slots), ARGUMENT(zero), ARGUMENT(factor), ARGUMENT(b->factors),
+                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies), ARGUMENT(triangles),
+                         ARGUMENT(slot_reals));
 }
 
 ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
@@ -308,7 +308,8 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
     const rc_tuning *t = &b->plan->tuning;
     const int64_t R = rc_view_rows(&b->spec->inputs[RC_STATES]);
     const weights_shares shares = is_gpu(b) ? gpu_shares(b, R) : cpu_shares(b, R);
-    const cl_long N = b->spec->inputs[RC_WEIGHTS].shape[2], slots = shares.slots, slot_reals = shares.slot_reals;
+    const cl_long N = b->spec->inputs[RC_WEIGHTS].shape[2], slots = shares.slots,
+                  slot_reals = shares.slot_reals;
     cl_mem triangles;
     RC_TRY(rc_cl_scratch_reals(b, slots * b->at.pairs * slot_reals, &triangles));
     RC_TRY(add_correlate_weights(b, &shares, triangles));
@@ -323,5 +324,6 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
     step->groups = is_gpu(b) ? square_pairs(t, N) : rc_ceil_div(blocks * blocks, t->tile_lanes);
     step->units = 1;
     step->unit_rows = N;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles), ARGUMENT(slot_reals));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles),
+                         ARGUMENT(slot_reals));
 }

@@ -174,7 +174,7 @@ static ratecl_status source_of(rc_cl_plan *plan, int k, const void *host, rc_cl_
         return rc_cl_staging_make(plan, &plan->staging[k], view, CL_MEM_READ_ONLY);
     }
     return plan->shares_host_memory ? wrap(plan, CL_MEM_READ_ONLY, bytes, host, &source->memory)
-                                             : copy_whole(plan, k, bytes, host, &source->memory, sent);
+                                    : copy_whole(plan, k, bytes, host, &source->memory, sent);
 }
 
 /* A gradient that goes back whole: the host's array, and its rows or bytes. */
@@ -342,8 +342,8 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
     if (status == RATECL_OK)
         status = rc_cl_plan_wait(plan, evaluation->values, evaluation->skipped);
     if (status == RATECL_OK)
-        status = plan->shares_host_memory ? show_gradients(plan, &exchange)
-                                                   : fetch_gradients(plan, evaluation);
+        status =
+            plan->shares_host_memory ? show_gradients(plan, &exchange) : fetch_gradients(plan, evaluation);
     rc_cl_replace_event(&sent, NULL);
     let_go(plan, &exchange, status);
     return status;

@@ -149,10 +149,10 @@ ratecl_status rc_cl_add_finish(rc_cl_builder *b)
     RC_TRY(rc_cl_add_merge_launch(b, "finish", gradients ? groups : 1, &step));
     if (gradients)
         plan->coefficients = step->kernel;
-    return SET_ARGUMENTS(step->kernel, 0, rc_cl_real_argument(plan, &one), ARGUMENT(no), ARGUMENT(b->none), ARGUMENT(no),
-                         ARGUMENT(b->none), ARGUMENT(b->packed_job), ARGUMENT(b->integers), ARGUMENT(b->reals),
-                         ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[reference]), ARGUMENT(b->partials),
-                         rc_cl_real_argument(plan, &R), rc_cl_real_argument(plan, &R1), ARGUMENT(plan->results),
-                         ARGUMENT(b->lines[RC_STATES]), ARGUMENT(b->lines[RC_REFERENCE]),
-                         ARGUMENT(b->factors));
+    return SET_ARGUMENTS(
+        step->kernel, 0, rc_cl_real_argument(plan, &one), ARGUMENT(no), ARGUMENT(b->none), ARGUMENT(no),
+        ARGUMENT(b->none), ARGUMENT(b->packed_job), ARGUMENT(b->integers), ARGUMENT(b->reals),
+        ARGUMENT(b->statistics[RC_STATES]), ARGUMENT(b->statistics[reference]), ARGUMENT(b->partials),
+        rc_cl_real_argument(plan, &R), rc_cl_real_argument(plan, &R1), ARGUMENT(plan->results),
+        ARGUMENT(b->lines[RC_STATES]), ARGUMENT(b->lines[RC_REFERENCE]), ARGUMENT(b->factors));
 }

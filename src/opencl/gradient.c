@@ -22,20 +22,21 @@ static bool is_large(const rc_cl_builder *b, int input)
            !gradient->accumulate;
 }
 
-static void gradient_options(const rc_cl_builder *b, int input, const gradient_parts *parts, const rc_cl_grid *grid,
-                             char *options, size_t bytes)
+static void gradient_options(const rc_cl_builder *b, int input, const gradient_parts *parts,
+                             const rc_cl_grid *grid, char *options, size_t bytes)
 {
     const rc_spec *spec = b->spec;
     const rc_view *view = &spec->inputs[input];
     const rc_gradient *gradient = &spec->gradients[input];
     const int used = rc_cl_grid_options(b->plan, grid, options, bytes);
-    snprintf(options + used, bytes - (size_t)used,
-             " -DELEMENT=%d -DCONTIGUOUS=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DACCUMULATE=%d "
-             "-DREADS=%d -DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d -DSTREAM=%d",
-             (int)view->element, rc_is_contiguous(view), gradient->view.element == RATECL_F64,
-             rc_is_contiguous(&gradient->view), rc_is_along(&gradient->view), gradient->accumulate, parts->reads,
-             parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product,
-             is_large(b, input));
+    snprintf(
+        options + used, bytes - (size_t)used,
+        " -DELEMENT=%d -DCONTIGUOUS=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DACCUMULATE=%d "
+        "-DREADS=%d -DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d -DSTREAM=%d",
+        (int)view->element, rc_is_contiguous(view), gradient->view.element == RATECL_F64,
+        rc_is_contiguous(&gradient->view), rc_is_along(&gradient->view), gradient->accumulate, parts->reads,
+        parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product,
+        is_large(b, input));
 }
 
 static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_parts *parts)
@@ -43,7 +44,8 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     const rc_view *view = &b->spec->inputs[input];
     const rc_cl_grid grid =
         rc_cl_gradient_grid(b->plan, parts->reads ? view : NULL, &b->spec->gradients[input].view);
-    const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = grid.block_rows, zero = 0;
+    const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = grid.block_rows,
+                  zero = 0;
     char options[480];
     gradient_options(b, input, parts, &grid, options, sizeof options);
     rc_cl_step *step;
@@ -62,10 +64,11 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     const rc_cl_argument nothing_read[] = { ARGUMENT(b->none), ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(zero),
                                             ARGUMENT(zero) };
     RC_TRY(rc_cl_set_arguments(step->kernel, 0, nothing_read, 5));
-    return SET_ARGUMENTS(step->kernel, 10, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows), ARGUMENT(zero),
-                         ARGUMENT(zero), ARGUMENT(b->statistics[input]), ARGUMENT(b->lines[input]),
-                         ARGUMENT(b->factors), ARGUMENT(b->taus), ARGUMENT(epsilons), ARGUMENT(b->row_factors),
-                         ARGUMENT(b->product), ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies));
+    return SET_ARGUMENTS(step->kernel, 10, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
+                         ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(b->statistics[input]),
+                         ARGUMENT(b->lines[input]), ARGUMENT(b->factors), ARGUMENT(b->taus),
+                         ARGUMENT(epsilons), ARGUMENT(b->row_factors), ARGUMENT(b->product),
+                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies));
 }
 
 ratecl_status rc_cl_add_gradients(rc_cl_builder *b)

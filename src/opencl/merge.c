@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The merges: which work-groups join which partial sums, and the launches of merge_blocks, merge and deviations. */
+/* The merges: which work-groups join which partial sums, and the launches of merge_blocks, merge and
+ * deviations. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,16 +14,6 @@ enum {
     LEAST_ACROSS = 2    /* work-items side by side read whole sectors of memory */
 };
 
-static int64_t min_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t max_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The smallest power of two that is at least n. */
 static int64_t power_of_two_from(int64_t n)
 {
@@ -32,10 +23,11 @@ static int64_t power_of_two_from(int64_t n)
     return power;
 }
 
-/* Share `count` things among at most PARTIALS work-groups, in multiples of `unit`; return how many each gets. */
+/* Share `count` things among at most PARTIALS work-groups, in multiples of `unit`; return how many each gets.
+ */
 static int64_t share_of(int64_t count, int64_t unit)
 {
-    return rc_ceil_div(max_of(rc_ceil_div(count, PARTIALS), 1), unit) * unit;
+    return rc_ceil_div(rc_max(rc_ceil_div(count, PARTIALS), 1), unit) * unit;
 }
 
 /* ---- Jobs ---- */
@@ -54,11 +46,11 @@ static void set_columns(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
         job[first] = rc_view_rows(&spec->inputs[k]);
         job[first + 1] = b->records[k].block_rows;
         job[first + 2] = b->records[k].blocks;
-        most_blocks = max_of(most_blocks, b->records[k].blocks);
+        most_blocks = rc_max(most_blocks, b->records[k].blocks);
     }
     const int64_t lanes = t->merge_lanes, vectors = power_of_two_from(rc_ceil_div(N, t->merge_vector));
-    const int64_t across = max_of(lanes / power_of_two_from(most_blocks), LEAST_ACROSS);
-    job[RC_JOB_ACROSS] = min_of(min_of(across, vectors), lanes);
+    const int64_t across = rc_max(lanes / power_of_two_from(most_blocks), LEAST_ACROSS);
+    job[RC_JOB_ACROSS] = rc_min(rc_min(across, vectors), lanes);
     job[RC_JOB_GROUP_COLUMNS] = share_of(N, job[RC_JOB_ACROSS] * t->merge_vector);
     job[RC_JOB_COLUMN_GROUPS] = spec->moments ? rc_ceil_div(N, job[RC_JOB_GROUP_COLUMNS]) : 0;
 }
@@ -70,7 +62,7 @@ static void set_rows(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
     const rc_tuning *t = &b->plan->tuning;
     const int64_t R = rc_view_rows(&spec->inputs[RC_STATES]);
     const int64_t tiles = power_of_two_from(rc_ceil_div(b->at.sweep_tiles, TILES_OF_A_WORK_ITEM));
-    const int64_t parts = min_of(min_of(tiles, MOST_PARTS), t->merge_lanes);
+    const int64_t parts = rc_min(rc_min(tiles, MOST_PARTS), t->merge_lanes);
     const int64_t rows = share_of(R, t->merge_lanes / parts * t->merge_vector);
     job[RC_JOB_ROW_PARTS] = parts;
     job[RC_JOB_GROUP_ROWS] = rows;
@@ -89,7 +81,7 @@ static void set_lags(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
     const int64_t count = b->at.blocks * b->at.sweep_tiles;
     job[RC_JOB_LAG_COUNT] = count;
     job[RC_JOB_LAG_PARTS] =
-        min_of(rc_ceil_div(count, (int64_t)b->plan->tuning.merge_lanes * SUMS_OF_A_WORK_ITEM), PARTIALS);
+        rc_min(rc_ceil_div(count, (int64_t)b->plan->tuning.merge_lanes * SUMS_OF_A_WORK_ITEM), PARTIALS);
     job[RC_JOB_LAG_GROUPS] = job[RC_JOB_LAG_PARTS] * (int64_t)b->spec->lag_count;
     job[RC_JOB_LAG_QUANTITY] = b->at.lags;
 }
@@ -99,10 +91,10 @@ static void set_batches(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
     if (!b->spec->hebbian_batch)
         return;
     const int64_t B = b->spec->inputs[RC_STATES].shape[0], lanes = b->plan->tuning.merge_lanes;
-    const int64_t each = min_of(power_of_two_from(b->batch_parts.inner), lanes);
+    const int64_t each = rc_min(power_of_two_from(b->batch_parts.inner), lanes);
     job[RC_JOB_BATCH_LANES] = each;
     job[RC_JOB_BATCH_COUNT] = B;
-    job[RC_JOB_BATCH_GROUPS] = min_of(rc_ceil_div(B * each, lanes), PARTIALS);
+    job[RC_JOB_BATCH_GROUPS] = rc_min(rc_ceil_div(B * each, lanes), PARTIALS);
     job[RC_JOB_BATCH_INNER] = b->batch_parts.inner;
     job[RC_JOB_BATCH_OUTERS] = b->batch_parts.outers;
     job[RC_JOB_BATCH_STRIDE] = b->batch_parts.outer_stride;
@@ -112,7 +104,8 @@ static void set_batches(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
 static bool has_metric(const rc_spec *spec, ratecl_metric metric)
 {
     for (size_t k = 0; k < spec->term_count; ++k)
-        if (spec->terms[k].options.criterion == RATECL_FIRING_RATE_DIST && spec->terms[k].options.metric == metric)
+        if (spec->terms[k].options.criterion == RATECL_FIRING_RATE_DIST &&
+            spec->terms[k].options.metric == metric)
             return true;
     return false;
 }
@@ -175,11 +168,12 @@ ratecl_status rc_cl_add_merge_launch(rc_cl_builder *b, const char *name, int64_t
     const rc_spec *spec = b->spec;
     char options[OPTION_BYTES];
     snprintf(options, sizeof options,
-             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DREFERENCE=%d -DENTROPY=%d -DLAGS=%d "
+             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DREFERENCE=%d -DENTROPY=%d "
+             "-DLAGS=%d "
              "-DSTEPS=%d -DBATCHES=%d -DDISTANCES=%d",
-             rc_precision_bits(spec), t->merge_lanes, t->merge_vector, rc_wants_gradients(spec), spec->moments,
-             spec->uses[RC_REFERENCE], spec->entropy_count > 0, spec->lag_count > 0, spec->hebbian_step,
-             spec->hebbian_batch, wants_distances(spec));
+             rc_precision_bits(spec), t->merge_lanes, t->merge_vector, rc_wants_gradients(spec),
+             spec->moments, spec->uses[RC_REFERENCE], spec->entropy_count > 0, spec->lag_count > 0,
+             spec->hebbian_step, spec->hebbian_batch, wants_distances(spec));
     RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, t->merge_lanes, step));
     (*step)->groups = groups;
     return RATECL_OK;
@@ -193,15 +187,16 @@ static ratecl_status add_merge_blocks(rc_cl_builder *b, int input)
     const cl_long R = rc_view_rows(&b->spec->inputs[input]), pitch = b->at.pitch, fan = FAN;
     while (records->blocks > MOST_BLOCKS) {
         const int64_t joined = rc_ceil_div(records->blocks, FAN);
-        const cl_int across = (cl_int)min_of(max_of(t->merge_lanes / FAN, LEAST_ACROSS), t->merge_lanes);
+        const cl_int across = (cl_int)rc_min(rc_max(t->merge_lanes / FAN, LEAST_ACROSS), t->merge_lanes);
         cl_mem made;
         rc_cl_step *step;
         RC_TRY(rc_cl_scratch_reals(b, joined * 3 * pitch, &made));
         RC_TRY(rc_cl_add_merge_launch(b, "merge_blocks",
                                       joined * rc_ceil_div(pitch, (int64_t)across * t->merge_vector), &step));
         const cl_long rows = records->block_rows, blocks = records->blocks;
-        RC_TRY(SET_ARGUMENTS(step->kernel, 0, ARGUMENT(records->moments), ARGUMENT(pitch), ARGUMENT(R), ARGUMENT(rows),
-                             ARGUMENT(blocks), ARGUMENT(fan), ARGUMENT(across), ARGUMENT(made)));
+        RC_TRY(SET_ARGUMENTS(step->kernel, 0, ARGUMENT(records->moments), ARGUMENT(pitch), ARGUMENT(R),
+                             ARGUMENT(rows), ARGUMENT(blocks), ARGUMENT(fan), ARGUMENT(across),
+                             ARGUMENT(made)));
         *records = (rc_cl_records){ made, rows * FAN, joined };
     }
     return RATECL_OK;
@@ -210,7 +205,8 @@ static ratecl_status add_merge_blocks(rc_cl_builder *b, int input)
 /* One launch of merge for a job. eps: of its entropies. */
 static ratecl_status add_merge_of(rc_cl_builder *b, const cl_long job[RC_JOB_PARAMETERS], double eps)
 {
-    const rc_cl_real log_N = rc_cl_real_of(log((double)b->spec->inputs[RC_STATES].shape[2])), epsilon = rc_cl_real_of(eps);
+    const rc_cl_real log_N = rc_cl_real_of(log((double)b->spec->inputs[RC_STATES].shape[2])),
+                     epsilon = rc_cl_real_of(eps);
     const int64_t groups = job[RC_JOB_COLUMN_GROUPS] + job[RC_JOB_ENTROPY_GROUPS] + job[RC_JOB_LAG_GROUPS] +
                            job[RC_JOB_BATCH_GROUPS] + job[RC_JOB_STEP_GROUPS];
     cl_mem packed;
@@ -243,7 +239,8 @@ ratecl_status rc_cl_add_merge(rc_cl_builder *b)
         RC_TRY(rc_cl_scratch_reals(b, rc_view_rows(&spec->inputs[RC_STATES]), &b->row_energies));
     fill_job(b, b->job);
     RC_TRY(rc_cl_pack_terms(b));
-    const int64_t set = rc_sweep_has_entropy(spec) ? 0 : (int64_t)spec->entropy_count; /* the last one is for a Z alone */
+    const int64_t set =
+        rc_sweep_has_entropy(spec) ? 0 : (int64_t)spec->entropy_count; /* the last one is for a Z alone */
     b->job[RC_JOB_ENTROPY_QUANTITY] = b->at.entropies + set;
     b->job[RC_JOB_FIRST_FACTOR] = 2 * set * rc_view_rows(&spec->inputs[RC_STATES]);
     return add_merge_of(b, b->job, 0);
@@ -253,7 +250,8 @@ ratecl_status rc_cl_add_merge_entropy(rc_cl_builder *b, size_t which)
 {
     cl_long job[RC_JOB_PARAMETERS];
     memcpy(job, b->job, sizeof job);
-    job[RC_JOB_COLUMN_GROUPS] = job[RC_JOB_LAG_GROUPS] = job[RC_JOB_BATCH_GROUPS] = job[RC_JOB_STEP_GROUPS] = 0;
+    job[RC_JOB_COLUMN_GROUPS] = job[RC_JOB_LAG_GROUPS] = job[RC_JOB_BATCH_GROUPS] = job[RC_JOB_STEP_GROUPS] =
+        0;
     job[RC_JOB_DIRECT] = 1;
     job[RC_JOB_ENTROPY_QUANTITY] = b->at.entropies + (cl_long)which;
     job[RC_JOB_FIRST_FACTOR] = 2 * (cl_long)which * rc_view_rows(&b->spec->inputs[RC_STATES]);

@@ -9,18 +9,15 @@
 #include "builder.h"
 #include "staging.h"
 
-static int64_t max_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
 {
     const rc_spec *spec = plan->spec;
     const rc_tuning *t = &plan->tuning;
-    const int64_t *shape = spec->inputs[RC_STATES].shape, vector = max_of(t->sweep_vector, t->merge_vector);
+    const int64_t *shape = spec->inputs[RC_STATES].shape, vector = rc_max(t->sweep_vector, t->merge_vector);
     const rc_cl_grid grid = rc_cl_sweep_grid(plan, &spec->inputs[RC_STATES]);
-    rc_cl_sums_layout at = { .sweep_tiles = grid.tiles, .block_rows = grid.block_rows, .blocks = grid.blocks };
+    rc_cl_sums_layout at = { .sweep_tiles = grid.tiles,
+                             .block_rows = grid.block_rows,
+                             .blocks = grid.blocks };
     at.pitch = rc_ceil_div(shape[2], vector) * vector;
     at.lags = RC_FIRST_TERM + 2 * (int64_t)spec->term_count;
     at.entropies = at.lags + (int64_t)spec->lag_count;
@@ -167,7 +164,8 @@ static ratecl_status add_all(rc_cl_plan *plan, rc_cl_programs *ahead)
     return rc_cl_add_gradients(&b);
 }
 
-/* Walk through the plan's steps twice: for their programs, which are compiled side by side, and then to make them. */
+/* Walk through the plan's steps twice: for their programs, which are compiled side by side, and then to make
+ * them. */
 static ratecl_status build_steps(rc_cl_plan *plan)
 {
     rc_cl_programs ahead = { NULL, 0 };
@@ -200,7 +198,8 @@ static ratecl_status make_results(rc_cl_plan *plan)
     if (!plan->host_results)
         return rc_fail_memory(plan->results_bytes);
     cl_int code;
-    plan->results = clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, plan->results_bytes, NULL, &code);
+    plan->results =
+        clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, plan->results_bytes, NULL, &code);
     return plan->results ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
 }
 

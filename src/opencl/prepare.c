@@ -67,7 +67,8 @@ static ratecl_status shrink(const rc_spec *spec, rc_spec *small)
     memcpy(small->terms, spec->terms, spec->term_count * sizeof *small->terms);
     memcpy(small->lags, spec->lags, spec->term_count * sizeof *small->lags);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        const int64_t T = spec->inputs[k].shape[1], steps = k == RC_WEIGHTS ? T : min(T, alike_from(FEW_STEPS, T));
+        const int64_t T = spec->inputs[k].shape[1],
+                      steps = k == RC_WEIGHTS ? T : min(T, alike_from(FEW_STEPS, T));
         if (spec->uses[k])
             lay_out(&small->inputs[k], steps, true);
         if (spec->gradients[k].wanted)

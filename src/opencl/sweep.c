@@ -4,16 +4,6 @@
 
 #include "builder.h"
 
-static int64_t max_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t min_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t round_up(int64_t n, int64_t unit)
 {
     return rc_ceil_div(n, unit) * unit;
@@ -37,7 +27,8 @@ void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
     while (t->sweep_vector > 2 && t->sweep_vector > N)
         t->sweep_vector /= 2;
     shrink(&t->sweep_vectors, t->sweep_vector, N);
-    /* Where time steps are neighbours, few neurons for each work-group: every neuron is a stream of its own. */
+    /* Where time steps are neighbours, few neurons for each work-group: every neuron is a stream of its own.
+     */
     for (int k = RC_STATES; k <= RC_REFERENCE; ++k)
         while (spec->uses[k] && rc_is_along(&spec->inputs[k]) && t->sweep_vectors > 1 &&
                t->sweep_vector * t->sweep_vectors > STREAMS)
@@ -49,12 +40,13 @@ static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
 {
     enum { BLOCKS_OF_A_UNIT = 8, LEAST_ROWS = 64 };
     const rc_tuning *t = &plan->tuning;
-    const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = min_of(most, LEAST_ROWS);
+    const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = rc_min(most, LEAST_ROWS);
     rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .step = t->sweep_step };
     grid.tile = (int64_t)t->sweep_vector * t->sweep_vectors;
     grid.tiles = rc_ceil_div(view->shape[2], grid.tile);
-    const int64_t wanted = rc_ceil_div(R * grid.tiles, plan->context->limits.compute_units * BLOCKS_OF_A_UNIT);
-    grid.block_rows = round_up(min_of(max_of(wanted, least), most), t->merge_vector);
+    const int64_t wanted =
+        rc_ceil_div(R * grid.tiles, plan->context->limits.compute_units * BLOCKS_OF_A_UNIT);
+    grid.block_rows = round_up(rc_min(rc_max(wanted, least), most), t->merge_vector);
     grid.blocks = rc_ceil_div(R, grid.block_rows);
     grid.along = rc_is_along(view);
     return grid;
@@ -69,10 +61,10 @@ static bool has_rows_at(const rc_view *view, int64_t unit)
            (view->shape[1] == 1 || view->strides[1] % unit == 0);
 }
 
-/* True if vectors of `vector` neurons can be read as such. */
-static bool is_aligned(const rc_view *view, int64_t vector)
+bool rc_cl_is_aligned(const rc_view *view, int64_t vector)
 {
-    return view->shape[2] % vector == 0 && (view->strides[2] == 1 || view->shape[2] == 1) && has_rows_at(view, vector);
+    return view->shape[2] % vector == 0 && (view->strides[2] == 1 || view->shape[2] == 1) &&
+           has_rows_at(view, vector);
 }
 
 /* True if time steps are neighbours. */
@@ -106,7 +98,7 @@ static int32_t across_of(int64_t N, int64_t vector, int32_t most)
 /* Columns of a work-item. */
 static int32_t columns_of(const rc_tuning *t, int64_t N)
 {
-    return N < 3 ? (int32_t)min_of(N, t->sweep_vector) : t->sweep_vector;
+    return N < 3 ? (int32_t)rc_min(N, t->sweep_vector) : t->sweep_vector;
 }
 
 /* As many rounds of rows in a block as leave thousands of work-groups. */
@@ -114,7 +106,7 @@ static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
     enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16, MOST_ROWS = INT32_MAX - (1 << 24) };
     const int64_t round = (int64_t)grid->down * grid->step;
-    int64_t rounds = min_of(max_of(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
+    int64_t rounds = rc_min(rc_max(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = round_up(round * rounds, ROWS_UNIT);
     grid->blocks = rc_ceil_div(R, grid->block_rows);
     grid->wide = R > MOST_ROWS;
@@ -128,13 +120,14 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
     const int64_t N = first->shape[2];
     rc_cl_grid grid = { .vector = columns_of(t, N), .step = step };
     grid.along = is_along(first) && (!second || is_along(second));
-    int32_t most = (int32_t)min_of(t->sweep_across, t->sweep_lanes);
+    int32_t most = (int32_t)rc_min(t->sweep_across, t->sweep_lanes);
     if (grid.along) {
-        grid.step = (int32_t)min_of(STEPS_ALONG, t->sweep_vector);
-        most = (int32_t)max_of(min_of(most, t->sweep_lanes / LEAST_DOWN_ALONG), 1);
+        grid.step = (int32_t)rc_min(STEPS_ALONG, t->sweep_vector);
+        most = (int32_t)rc_max(rc_min(most, t->sweep_lanes / LEAST_DOWN_ALONG), 1);
         grid.aligned = is_aligned_along(first, grid.step) && (!second || is_aligned_along(second, grid.step));
     } else {
-        grid.aligned = is_aligned(first, grid.vector) && (!second || is_aligned(second, grid.vector));
+        grid.aligned =
+            rc_cl_is_aligned(first, grid.vector) && (!second || rc_cl_is_aligned(second, grid.vector));
     }
     grid.across = across_of(N, grid.vector, most);
     grid.down = t->sweep_lanes / grid.across;
@@ -173,13 +166,15 @@ int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *opt
     const rc_tuning *t = &plan->tuning;
     const int bits = rc_precision_bits(plan->spec);
     if (is_cpu_family(plan))
-        return snprintf(options, bytes, "-DPRECISION=%d -DALONG=%d -DLANES=1 -DVECTOR=%d -DVECTORS=%d -DSTEP=%d -DFETCH=%d",
+        return snprintf(options, bytes,
+                        "-DPRECISION=%d -DALONG=%d -DLANES=1 -DVECTOR=%d -DVECTORS=%d -DSTEP=%d -DFETCH=%d",
                         bits, grid->along, t->sweep_vector, t->sweep_vectors, grid->step,
                         plan->context->limits.kind == RATECL_DEVICE_CPU);
     return snprintf(options, bytes,
-                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d -DALIGNED=%d -DWIDE=%d", bits,
-                    grid->along, grid->across * grid->down, grid->across, grid->vector, grid->step, grid->aligned,
-                    grid->wide);
+                    "-DPRECISION=%d -DALONG=%d -DLANES=%d -DVECTOR=4 -DACROSS=%d -DCOLUMNS=%d -DSTEP=%d "
+                    "-DALIGNED=%d -DWIDE=%d",
+                    bits, grid->along, grid->across * grid->down, grid->across, grid->vector, grid->step,
+                    grid->aligned, grid->wide);
 }
 
 /* ---- Sweeps ---- */
@@ -217,10 +212,11 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     step->after = wants->lags && !wants->moments_alone ? rc_longest_lag(spec) : 0;
     const rc_cl_real epsilon = rc_cl_real_of(eps);
     const cl_int moments_alone = wants->moments_alone;
-    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows), ARGUMENT(blocks),
-                         ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus), ARGUMENT(b->row_z),
-                         rc_cl_real_argument(plan, &epsilon), ARGUMENT(b->records[input].moments), ARGUMENT(b->row_sums),
-                         ARGUMENT(b->exponents), ARGUMENT(b->lag_sums), ARGUMENT(moments_alone));
+    return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
+                         ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus),
+                         ARGUMENT(b->row_z), rc_cl_real_argument(plan, &epsilon),
+                         ARGUMENT(b->records[input].moments), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
+                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone));
 }
 
 static ratecl_status make_records(rc_cl_builder *b, int input)
@@ -264,7 +260,8 @@ static ratecl_status add_states(rc_cl_builder *b)
         RC_TRY(make_row_sums(b));
     if (wants.lags) {
         RC_TRY(rc_cl_scratch(b, (int64_t)spec->lag_count, sizeof(cl_long), spec->lags, &b->taus));
-        RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->lag_count * b->at.blocks * b->at.sweep_tiles, &b->lag_sums));
+        RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->lag_count * b->at.blocks * b->at.sweep_tiles,
+                                   &b->lag_sums));
     }
     return add_sweep(b, RC_STATES, &wants, 0);
 }

@@ -36,7 +36,8 @@ static const rc_tuning_group gpu_groups[] = {
     { RC_TUNE_SWEEPS, { "merge_vector=4", "merge_vector=2" } },
     /* 64 sums of the product for each work-item, or 32. */
     { RC_TUNE_CORRELATIONS,
-      { "tile=128,tile_lanes=256", "tile=64,tile_lanes=64", "tile=64,tile_lanes=128", "tile=128,tile_lanes=512" } },
+      { "tile=128,tile_lanes=256", "tile=64,tile_lanes=64", "tile=64,tile_lanes=128",
+        "tile=128,tile_lanes=512" } },
     { RC_TUNE_CORRELATIONS, { "depth=16", "depth=8", "depth=32" } },
     { RC_TUNE_CORRELATIONS, { "chunk_steps=256", "chunk_steps=512", "chunk_steps=128" } },
     { 0, { NULL } },
@@ -44,7 +45,9 @@ static const rc_tuning_group gpu_groups[] = {
 
 static const rc_tuning_group *groups(const void *context_state)
 {
-    static const rc_tuning_group *const of_families[] = { [RC_FAMILY_CPU] = cpu_groups, [RC_FAMILY_GPU] = gpu_groups };
+    static const rc_tuning_group *const of_families[] = {
+        [RC_FAMILY_CPU] = cpu_groups, [RC_FAMILY_GPU] = gpu_groups
+    };
     const rc_cl_context *context = context_state;
     rc_tuning tuning;
     if (rc_tuning_choose(&context->limits, RATECL_PRECISION_F32, "", &tuning) != RATECL_OK)

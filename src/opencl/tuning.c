@@ -8,13 +8,13 @@
 
 /* ---- The table of kernel sets ---- */
 
-/* See docs/speed.md for what was measured: 256 work-items fill a GPU's multiprocessor in a few groups, each work-item with
- * several 16-byte loads in flight. */
-#define GPU_TUNING(merge_columns, tile_side, tile_work_items, tile_depth)                                    \
-    {                                                                                                        \
-        .sweep_lanes = 256, .sweep_vector = 4, .sweep_step = 4, .gradient_step = 2, .sweep_across = 64,      \
-        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = merge_columns,        \
-        .tile_lanes = tile_work_items, .tile = tile_side, .depth = tile_depth, .chunk_steps = 256,           \
+/* See docs/speed.md for what was measured: 256 work-items fill a GPU's multiprocessor in a few groups, each
+ * work-item with several 16-byte loads in flight. */
+#define GPU_TUNING(merge_columns, tile_side, tile_work_items, tile_depth)                               \
+    {                                                                                                   \
+        .sweep_lanes = 256, .sweep_vector = 4, .sweep_step = 4, .gradient_step = 2, .sweep_across = 64, \
+        .sweep_rounds = 16, .gradient_rounds = 16, .merge_lanes = 256, .merge_vector = merge_columns,   \
+        .tile_lanes = tile_work_items, .tile = tile_side, .depth = tile_depth, .chunk_steps = 256,      \
     }
 
 enum { SET_CPU, SET_GPU, SET_AMD, SET_INTEL, SET_INTEL_16, SET_SMALL };
@@ -47,27 +47,29 @@ static const rc_kernel_set sets[] = {
                   .folder = "gpu",
                   .options = "",
                   .tuning = GPU_TUNING(4, 128, 256, 16) },
-    /* A compute unit of AMD has 64 KiB of local memory, with half the depth enough for several work-groups. */
+    /* A compute unit of AMD has 64 KiB of local memory, with half the depth enough for several work-groups.
+     */
     [SET_AMD] = { .name = "amd",
                   .family = RC_FAMILY_GPU,
                   .folder = "gpu",
                   .options = "",
                   .tuning = GPU_TUNING(4, 128, 256, 8) },
-    /* A hardware thread of Intel has 128 registers of 32 bytes for 8 work-items, or of 64 bytes for 16: micro-kernels of
-     * 8 x 4 fit into these, and of those of 8 x 8 some 3,000 bytes are spilled. */
+    /* A hardware thread of Intel has 128 registers of 32 bytes for 8 work-items, or of 64 bytes for 16:
+     * micro-kernels of 8 x 4 fit into these, and of those of 8 x 8 some 3,000 bytes are spilled. */
     [SET_INTEL] = { .name = "intel",
                     .family = RC_FAMILY_GPU,
                     .folder = "gpu",
                     .options = "",
                     .tuning = GPU_TUNING(4, 64, 128, 8) },
-    /* For Data Center GPU Max the compiler prefers sub-groups of 32, with which the products spill 42,000 bytes, and with 16
-     * none. */
+    /* For Data Center GPU Max the compiler prefers sub-groups of 32, with which the products spill 42,000
+     * bytes, and with 16 none. */
     [SET_INTEL_16] = { .name = "gpu16",
                        .family = RC_FAMILY_GPU,
                        .folder = "gpu",
                        .options = " -DSUB_GROUP=16",
                        .tuning = GPU_TUNING(2, 64, 128, 8) },
-    /* Small groups and few instructions, for devices that interpret kernels or take longer to compile than to run them.
+    /* Small groups and few instructions, for devices that interpret kernels or take longer to compile than to
+     * run them.
      */
     [SET_SMALL] = { .name = "small",
                     .family = RC_FAMILY_GPU,
@@ -89,18 +91,16 @@ static const rc_kernel_set sets[] = {
 };
 enum { SET_COUNT = sizeof sets / sizeof *sets };
 
-/* Sets by the kind of device, and by what its name or its platform's contains. The last row that fits counts. */
+/* Sets by the kind of device, and by what its name or its platform's contains. The last row that fits counts.
+ */
 static const struct device_class {
     ratecl_device_kind kind;
     const char *text;
     int32_t set;
 } classes[] = {
-    { RATECL_DEVICE_GPU, "", SET_GPU },
-    { RATECL_DEVICE_GPU, "AMD", SET_AMD },
-    { RATECL_DEVICE_GPU, "Intel", SET_INTEL },
-    { RATECL_DEVICE_GPU, "Data Center GPU Max", SET_INTEL_16 },
-    { RATECL_DEVICE_ACCELERATOR, "", SET_GPU },
-    { RATECL_DEVICE_CPU, "", SET_CPU },
+    { RATECL_DEVICE_GPU, "", SET_GPU },         { RATECL_DEVICE_GPU, "AMD", SET_AMD },
+    { RATECL_DEVICE_GPU, "Intel", SET_INTEL },  { RATECL_DEVICE_GPU, "Data Center GPU Max", SET_INTEL_16 },
+    { RATECL_DEVICE_ACCELERATOR, "", SET_GPU }, { RATECL_DEVICE_CPU, "", SET_CPU },
     { RATECL_DEVICE_SOFTWARE, "", SET_SMALL },
 };
 
@@ -202,21 +202,24 @@ static ratecl_status check_consistent(const rc_tuning *t, const char *source)
     const int32_t width = t->across * t->tile_vector;
     const bool vectors = is_power_of_two(t->sweep_vector) && is_power_of_two(t->merge_vector);
     if (sets[t->set].family == RC_FAMILY_CPU) {
-        if (vectors && t->sweep_vector > 1 && is_power_of_two(t->tile_vector) && t->depth % t->tile_vector == 0 &&
-            t->tile % width == 0 && t->tile % t->down == 0 && t->tile % t->panel == 0 && t->panel % width == 0 &&
-            t->panel % t->down == 0)
+        if (vectors && t->sweep_vector > 1 && is_power_of_two(t->tile_vector) &&
+            t->depth % t->tile_vector == 0 && t->tile % width == 0 && t->tile % t->down == 0 &&
+            t->tile % t->panel == 0 && t->panel % width == 0 && t->panel % t->down == 0)
             return RATECL_OK;
-        return rc_fail(RATECL_ERROR_ARGUMENT,
-                       "%s: expected vectors of 2, 4, 8 or 16, depth a multiple of tile_vector, tile one of panel, "
-                       "panel one of across * tile_vector and of down",
-                       source);
+        return rc_fail(
+            RATECL_ERROR_ARGUMENT,
+            "%s: expected vectors of 2, 4, 8 or 16, depth a multiple of tile_vector, tile one of panel, "
+            "panel one of across * tile_vector and of down",
+            source);
     }
-    if (vectors && t->sweep_vector <= MOST_VECTOR && is_power_of_two(t->sweep_lanes) && is_power_of_two(t->sweep_across) &&
-        is_power_of_two(t->sweep_step) && is_power_of_two(t->gradient_step) && is_power_of_two(t->merge_lanes) &&
+    if (vectors && t->sweep_vector <= MOST_VECTOR && is_power_of_two(t->sweep_lanes) &&
+        is_power_of_two(t->sweep_across) && is_power_of_two(t->sweep_step) &&
+        is_power_of_two(t->gradient_step) && is_power_of_two(t->merge_lanes) &&
         is_power_of_two(t->tile_lanes) && is_power_of_two(t->tile) && is_power_of_two(t->depth))
         return RATECL_OK;
     return rc_fail(RATECL_ERROR_ARGUMENT,
-                   "%s: expected powers of two for all parameters but sweep_rounds, gradient_rounds and chunk_steps, and "
+                   "%s: expected powers of two for all parameters but sweep_rounds, gradient_rounds and "
+                   "chunk_steps, and "
                    "sweep_vector at most %d",
                    source, MOST_VECTOR);
 }
@@ -242,13 +245,14 @@ static ratecl_status apply_field(rc_tuning *tuning, const char *text, const char
     char name[32];
     int value;
     if (sscanf(text, "%31[a-z_]=%d%n", name, &value, used) != 2)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected set=NAME or parameter=number,...", source, text);
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected set=NAME or parameter=number,...",
+                       source, text);
     size_t k = 0;
     while (k < FIELD_COUNT && (strcmp(fields[k].name, name) != 0 || !has_field(tuning, &fields[k])))
         ++k;
     if (k == FIELD_COUNT)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a parameter of the kernel set \"%s\"", source,
-                       name, sets[tuning->set].name);
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a parameter of the kernel set \"%s\"",
+                       source, name, sets[tuning->set].name);
     if (value < fields[k].lowest || value > fields[k].highest)
         return rc_fail(RATECL_ERROR_ARGUMENT, "%s has %s=%d: expected %d to %d", source, name, value,
                        (int)fields[k].lowest, (int)fields[k].highest);
@@ -301,29 +305,31 @@ static void fit_local_memory(rc_tuning *t, size_t reals)
 /* Sums of a work-item's micro-kernel in GPU sets: MR x NR with 4 or 8 of each. */
 enum { MIN_SUMS = 16, MAX_SUMS = 64 };
 
-/* The most bytes of local memory that a product of a GPU set takes: two buffers of two padded operands, and for each of the
- * rows of a unit where it begins, and its factor. */
+/* The most bytes of local memory that a product of a GPU set takes: two buffers of two padded operands, and
+ * for each of the rows of a unit where it begins, and its factor. */
 static size_t product_bytes(const rc_tuning *t, size_t real_bytes)
 {
     enum { UNIT_ROWS = 512 };
     return 4 * (size_t)t->depth * (size_t)(t->tile + 4) * real_bytes + UNIT_ROWS * (8 + real_bytes);
 }
 
-/* The largest tile up to the set's that so many work-items can hold in registers, and local memory. f64 sums take twice the
- * registers, so that a work-item has a quarter of them. */
+/* The largest tile up to the set's that so many work-items can hold in registers, and local memory. f64 sums
+ * take twice the registers, so that a work-item has a quarter of them. */
 static void fit_tile(rc_tuning *t, ratecl_precision precision, size_t local_bytes)
 {
     const size_t real_bytes = precision == RATECL_PRECISION_F64 ? 8 : 4;
     const int32_t most = precision == RATECL_PRECISION_F64 ? MIN_SUMS : MAX_SUMS;
     for (;; t->tile /= 2) {
-        while (t->tile * t->tile / t->tile_lanes > MAX_SUMS || (t->tile * t->tile / t->tile_lanes > most && t->tile > 16))
+        while (t->tile * t->tile / t->tile_lanes > MAX_SUMS ||
+               (t->tile * t->tile / t->tile_lanes > most && t->tile > 16))
             t->tile /= 2;
         while (t->tile_lanes > 1 && t->tile * t->tile / t->tile_lanes < MIN_SUMS)
             t->tile_lanes /= 2;
         t->depth = min_of(t->depth, t->tile);
         while (t->depth * t->tile < 4 * t->tile_lanes)
             t->depth *= 2;
-        while (product_bytes(t, real_bytes) > local_bytes && t->depth * t->tile >= 8 * t->tile_lanes && t->depth > 4)
+        while (product_bytes(t, real_bytes) > local_bytes && t->depth * t->tile >= 8 * t->tile_lanes &&
+               t->depth > 4)
             t->depth /= 2;
         if (product_bytes(t, real_bytes) <= local_bytes || t->tile <= 8)
             return;
