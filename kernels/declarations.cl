@@ -8,7 +8,6 @@
 
 OF_VALUES size_t get_group_id(uint);
 OF_VALUES size_t get_local_id(uint);
-OF_VALUES size_t get_num_groups(uint);
 void __attribute__((overloadable, convergent)) barrier(cl_mem_fence_flags);
 
 OF_VALUES int min(int, int);

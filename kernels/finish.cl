@@ -58,7 +58,7 @@ enum {
     FIRST_TERM
 };
 
-/* What a work-group has to do: the parameters of merge and finish. `*_groups` work-groups take the jobs one after the
+/* The parameters of a job, which merge and finish do together. `*_groups` work-groups take the jobs one after the
  * other, each a number of columns, rows, ... of its own. */
 enum {
     NEURONS,
@@ -367,7 +367,7 @@ INLINE real add_reg(real value, real reg, real squares) { return reg == 0 ? valu
 /* ---- Merge ---- */
 
 #if MOMENTS
-/* What neuron i adds to the term's sum; *kept is 1 unless it is skipped. */
+/* Return what neuron i adds to the term's sum; *kept is 1 unless it is skipped. */
 INLINE real neuron_item(const neurons *all, global const long *term, global const real *reals, long i,
                         global real *values, real *kept)
 {
@@ -391,7 +391,7 @@ INLINE real neuron_item(const neurons *all, global const long *term, global cons
 #endif
 }
 
-/* Whether mean a is larger than mean b, both in two parts. */
+/* True if mean a is larger than mean b, both in two parts. */
 INLINE bool is_larger(real a, real a_low, real b, real b_low) { return (a - b) + (a_low - b_low) > 0; }
 
 /* The largest and the smallest of some means, each in two parts. */
@@ -417,7 +417,7 @@ INLINE void put_extremes(const extremes *of, local real *scratch)
     scratch[3 * LANES + LANE] = of->min_low;
 }
 
-/* Those of all work-items. Every work-item gets the result. */
+/* Find the extremes of all work-items. Every work-item gets the result. */
 INLINE void group_extremes(extremes *of, local real *scratch)
 {
     if (LANES == 1)
@@ -522,7 +522,7 @@ typedef struct row_total {
 
 INLINE real log_2(void) { return (real)0.693147182f + (real)-1.9046542e-9f; }
 
-/* Those of the VECTOR rows from r on, of which `some` exist, over every `step`-th tile from `first` on. */
+/* Sum the VECTOR rows from r on, of which `some` exist, over every `step`-th tile from `first` on. */
 INLINE void sum_tiles(row_total *total, global const long *job, long r, long some, global const real *row_sums,
                       global const int *exponents, int first, int step)
 {
@@ -747,8 +747,8 @@ INLINE sum partials_sum(global const real *partials, long quantity, long count, 
 }
 
 #if MOMENTS
-/* What the partials of merge, and of deviations() where `with_deviations`, say of the population, by all work-items of a
- * work-group. */
+/* Find the population's numbers from the partials of merge, and of deviations() where `with_deviations`, by all work-items
+ * of a work-group. */
 INLINE void find_population(population *of, global const long *job, global const real *partials, bool with_deviations,
                             local real *scratch)
 {

@@ -508,7 +508,7 @@ typedef int row_index;
 #define NEXT_COLUMN ACROSS
 #endif
 
-/* Where a work-item stands in the states: its next row is row t of batch b. */
+/* A work-item's place in the states: its next row is row t of batch b. */
 typedef struct position {
     row_index b, t;
 } position;

@@ -32,7 +32,7 @@
 #define PRODUCT 0
 #endif
 
-/* What all rows have in common: `in` is the array that is read and `out` the one that is written. */
+/* All rows have this in common; `in` is the array that is read and `out` the one that is written. */
 typedef struct whole {
     place in, out;
     long N, R, column; /* of the first of the work-item's columns */

@@ -43,7 +43,7 @@
  * outlier does not spoil. */
 INLINE real median(real a, real b, real c) { return fmax(fmin(a, b), fmin(fmax(a, b), c)); }
 
-/* What a work-item sums over its rows. */
+/* The sums of a work-item over its rows. */
 typedef struct column_sums {
 #if MOMENTS
     real shift[COLUMNS], total[COLUMNS], squares[COLUMNS];
@@ -201,7 +201,7 @@ INLINE int typical_exponent(const real shift[COLUMNS], int x, int y, local real 
     return largest > 0 && isfinite(largest) ? max(min(ilogb(largest), 100), -100) : 0;
 }
 
-/* What all rows of a launch have in common. */
+/* All rows of a launch have this in common. */
 typedef struct launch {
     global const element *states; /* the first of the work-item's columns of row 0 */
     place at;
@@ -268,7 +268,7 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 }
 
 #if MOMENTS
-/* Where the sums of a column are staged: (2, COLUMNS, DOWN, ACROSS), total and squares. */
+/* The sums of columns are staged as (2, COLUMNS, DOWN, ACROSS), total and squares. */
 #define PLACE_OF(which, v, x, y) ((((which)*COLUMNS + (v)) * DOWN + (y)) * ACROSS + (x))
 #define BRANCHES (DOWN < 16 ? DOWN : 16)
 
@@ -348,7 +348,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     sums.scale = 1;
 #if MOMENTS
     {
-        /* Of the first round, whose rows are read again at once. */
+        /* The samples are of the first round, whose rows are read again at once. */
         const int first_rows = min(rows, ROWS);
         position middle = start, last = start;
         advance(&middle, first_rows / 2, of.T);

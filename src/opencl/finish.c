@@ -25,7 +25,7 @@ enum {
 };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
 
-/* Where a term's partials and its factor in the gradient lie, and what its value is divided by. */
+/* Pack where a term's partials and its factor in the gradient lie, and what its value is divided by. */
 static void pack_sums(const rc_cl_builder *b, const rc_term *term, size_t k, cl_long *integers, double *scale)
 {
     const int64_t *shape = b->spec->inputs[RC_STATES].shape;
@@ -122,7 +122,7 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
     return status;
 }
 
-/* What finish leaves for the gradients. */
+/* Make room for what finish leaves for the gradients. */
 static ratecl_status make_coefficients(rc_cl_builder *b)
 {
     const int64_t N = b->spec->inputs[RC_STATES].shape[2];
