@@ -973,7 +973,7 @@ INLINE void add_factor(global const long *term, global const real *reals, real w
 #endif
 
 /* Terms whose sums are in local memory at once, each its items' sum and how many were kept. */
-enum { TERMS_AT_ONCE = 32 };
+enum { TERMS_AT_ONCE = 64 };
 /* Sum the partials of the terms [first, first + count) to totals: (TERMS_AT_ONCE, 2), each in two parts. */
 INLINE void sum_terms(global const long *job, global const long *integers, long first, int count,
                       global const real *partials, local sum *totals, local real *scratch)

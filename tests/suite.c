@@ -7,17 +7,19 @@
 int suite_run(const char *name, const TTest *const *tests, size_t count)
 {
     Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create(name);
-    suite_add_tcase(suite, tcase);
-    for (size_t k = 0; k < count; k++)
+    /* A case for each, so that CK_RUN_CASE names one. */
+    for (size_t k = 0; k < count; k++) {
+        TCase *tcase = tcase_create(tests[k]->name);
         tcase_add_test(tcase, tests[k]);
+        suite_add_tcase(suite, tcase);
+    }
 
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
+    const bool passed = srunner_ntests_run(runner) > 0 && srunner_ntests_failed(runner) == 0;
     srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return passed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 bool suite_is_small(void)

@@ -144,7 +144,7 @@ INLINE void add_differences(real g[COLUMNS], const real s[COLUMNS], const whole 
                             row_index tau, real factor)
 {
     real other[COLUMNS];
-    if (t + tau < all->T) {
+    if (t < all->T - tau) {
         load_row(other, p + tau * all->in.st, &all->in);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)

@@ -51,7 +51,8 @@ typedef struct column_sums {
 #if LAGS
     real lag[LAGS];
 #endif
-    real scale; /* 2^-e */
+    int exponent; /* of the logarithms: e, */
+    real scale;   /* or 0 where samples are multiplied by 2^-e, for subnormal ones */
 } column_sums;
 
 #if MOMENTS
@@ -87,8 +88,8 @@ INLINE void add_row(const column_sums *sums, const real s[COLUMNS], real z_inver
         row_z += s[v];
 #endif
 #if ENTROPY == 1
-        /* a subnormal one, once it is scaled, is of no account */
-        row_a = fma(s[v], logarithm_one_of_normal(s[v] * sums->scale, 0), row_a);
+        /* a subnormal one is of no account beside the others */
+        row_a = fma(s[v], logarithm_one_of_normal(s[v] * sums->scale, sums->exponent), row_a);
         least = fmin(least, s[v]);
 #elif ENTROPY == 2
         const real p = s[v] * z_inverse;
@@ -155,7 +156,7 @@ INLINE real lag_of_rows(global const element *p, const place *at, row_index t, r
 #pragma unroll 1
     for (int k = 0; k < rows; ++k, p += at->st) {
         real row[COLUMNS], later[COLUMNS];
-        if ((t + k) % T + tau >= T)
+        if ((t + k) % T >= T - tau)
             continue;
         load_row(row, p, at);
         load_row(later, p + tau * at->st, at);
@@ -345,6 +346,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     find_row(&start, first_row, of.T);
 
     column_sums sums;
+    sums.exponent = 0;
     sums.scale = 1;
 #if MOMENTS
     {
@@ -368,7 +370,8 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     int exponent = 0;
 #if ENTROPY
     exponent = typical_exponent(sums.shift, x, y, scratch);
-    sums.scale = power_of_two(-exponent);
+    sums.exponent = exponent > -80 ? exponent : 0;
+    sums.scale = exponent > -80 ? (real)1 : power_of_two(-exponent);
 #endif
     if (LANE == 0 && !moments_alone)
         exponents[block * tiles + tile] = exponent;

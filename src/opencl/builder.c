@@ -42,7 +42,7 @@ ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buf
     if (!narrowed)
         return rc_fail_memory(count * sizeof *narrowed);
     for (size_t k = 0; k < count; ++k)
-        narrowed[k] = (cl_float)b->spec->epsilons[k];
+        narrowed[k] = rc_cl_positive_real_of(b->spec->epsilons[k]).f32;
     const void *content = wide ? (const void *)b->spec->epsilons : narrowed;
     const ratecl_status status =
         rc_cl_scratch(b, (int64_t)count, b->plan->real_bytes, count > 0 ? content : NULL, buffer);

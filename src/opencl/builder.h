@@ -3,6 +3,8 @@
 #ifndef RATECL_SRC_OPENCL_BUILDER_H
 #define RATECL_SRC_OPENCL_BUILDER_H
 
+#include <float.h>
+
 #include "cl.h"
 
 /* What a work-group of merge and finish has to do: the numbers by which finish.cl calls the parts of a job.
@@ -181,6 +183,13 @@ typedef struct rc_cl_real {
 static inline rc_cl_real rc_cl_real_of(double value)
 {
     return (rc_cl_real){ (cl_float)value, value };
+}
+
+/* The same of a number that is not negative: above 0 it stays so. */
+static inline rc_cl_real rc_cl_positive_real_of(double value)
+{
+    const rc_cl_real real = rc_cl_real_of(value);
+    return value > 0 && real.f32 < FLT_MIN ? (rc_cl_real){ FLT_MIN, value } : real;
 }
 rc_cl_argument rc_cl_real_argument(const rc_cl_plan *plan, const rc_cl_real *real);
 

@@ -68,6 +68,9 @@ static rc_tuning half_tile(const rc_tuning *t)
         half.depth /= 2;
     while (half.depth * half.tile < 4 * half.tile_lanes)
         half.depth *= 2;
+    /* One vector of each operand for a work-item: with more, f64 spills on Intel. */
+    while (half.tile <= 16 && half.depth * half.tile > 4 * half.tile_lanes)
+        half.depth /= 2;
     return half;
 }
 

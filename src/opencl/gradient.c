@@ -4,6 +4,9 @@
 
 #include "builder.h"
 
+/* Rows: pieces begin where vectors of time steps do. */
+enum { PIECE_UNIT = 16 };
+
 enum { STREAM_BYTES = 1 << 25 }; /* as much as a large cache holds */
 
 /* What the gradient to an input is made of, as in gradient.cl. */
@@ -60,7 +63,8 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     step->groups = grid.tiles;
     step->units = grid.blocks;
     step->unit_rows = rows;
-    step->before = step->after = parts->lags ? rc_longest_lag(b->spec) : 0;
+    step->after = parts->lags ? rc_longest_lag(b->spec) : 0;
+    step->before = rc_ceil_div(step->after, PIECE_UNIT) * PIECE_UNIT;
     const rc_cl_argument nothing_read[] = { ARGUMENT(b->none), ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(zero),
                                             ARGUMENT(zero) };
     RC_TRY(rc_cl_set_arguments(step->kernel, 0, nothing_read, 5));

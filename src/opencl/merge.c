@@ -206,7 +206,7 @@ static ratecl_status add_merge_blocks(rc_cl_builder *b, int input)
 static ratecl_status add_merge_of(rc_cl_builder *b, const cl_long job[RC_JOB_PARAMETERS], double eps)
 {
     const rc_cl_real log_N = rc_cl_real_of(log((double)b->spec->inputs[RC_STATES].shape[2])),
-                     epsilon = rc_cl_real_of(eps);
+                     epsilon = rc_cl_positive_real_of(eps);
     const int64_t groups = job[RC_JOB_COLUMN_GROUPS] + job[RC_JOB_ENTROPY_GROUPS] + job[RC_JOB_LAG_GROUPS] +
                            job[RC_JOB_BATCH_GROUPS] + job[RC_JOB_STEP_GROUPS];
     cl_mem packed;

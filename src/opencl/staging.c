@@ -213,10 +213,9 @@ void rc_cl_pinned_release(rc_cl_plan *plan)
 /* Wait for the transfer that uses a slot, if there is one. */
 static ratecl_status wait_for(rc_cl_pinned *slot)
 {
-    if (slot->done)
-        CL_TRY(clWaitForEvents(1, &slot->done));
-    rc_cl_replace_event(&slot->done, NULL);
-    return RATECL_OK;
+    const cl_int code = slot->done ? clWaitForEvents(1, &slot->done) : CL_SUCCESS;
+    rc_cl_replace_event(&slot->done, NULL); /* a failed transfer is not waited for again */
+    return code == CL_SUCCESS ? RATECL_OK : rc_cl_fail("clWaitForEvents", code);
 }
 
 /* Take the slot whose turn it is, when its last transfer is done. */

@@ -112,6 +112,22 @@ static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
     grid->wide = R > MOST_ROWS;
 }
 
+/* Reals of local memory that a sweep of the grid takes, as SCRATCH_REALS of gpu/sweep.cl. */
+static int64_t sweep_reals(const rc_cl_grid *grid)
+{
+    const int64_t lanes = (int64_t)grid->across * grid->down, sums = (int64_t)2 * grid->down * grid->step;
+    const int64_t line = grid->across > 1 ? grid->across + rc_max(lanes / sums, 1) : 1;
+    return rc_max(sums * line + lanes, 2 * grid->vector * lanes);
+}
+
+/* Take fewer rows at once where local memory is short. */
+static void fit_local_memory(rc_cl_grid *grid, const rc_cl_plan *plan)
+{
+    const int64_t reals = (int64_t)(plan->context->limits.local_bytes / plan->real_bytes);
+    while (grid->step > 1 && sweep_reals(grid) > reals)
+        grid->step /= 2;
+}
+
 static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const rc_view *second, int32_t step,
                            int32_t rounds)
 {
@@ -124,15 +140,15 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
     if (grid.along) {
         grid.step = (int32_t)rc_min(STEPS_ALONG, t->sweep_vector);
         most = (int32_t)rc_max(rc_min(most, t->sweep_lanes / LEAST_DOWN_ALONG), 1);
-        grid.aligned = is_aligned_along(first, grid.step) && (!second || is_aligned_along(second, grid.step));
-    } else {
-        grid.aligned =
-            rc_cl_is_aligned(first, grid.vector) && (!second || rc_cl_is_aligned(second, grid.vector));
     }
     grid.across = across_of(N, grid.vector, most);
     grid.down = t->sweep_lanes / grid.across;
     grid.tile = (int64_t)grid.across * grid.vector;
     grid.tiles = rc_ceil_div(N, grid.tile);
+    fit_local_memory(&grid, plan);
+    const int64_t unit = grid.along ? grid.step : grid.vector;
+    bool (*const aligned)(const rc_view *, int64_t) = grid.along ? is_aligned_along : rc_cl_is_aligned;
+    grid.aligned = aligned(first, unit) && (!second || aligned(second, unit));
     cut_rows(&grid, rc_view_rows(first), rounds);
     return grid;
 }
@@ -210,7 +226,7 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     step->units = blocks;
     step->unit_rows = rows;
     step->after = wants->lags && !wants->moments_alone ? rc_longest_lag(spec) : 0;
-    const rc_cl_real epsilon = rc_cl_real_of(eps);
+    const rc_cl_real epsilon = rc_cl_positive_real_of(eps);
     const cl_int moments_alone = wants->moments_alone;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus),
