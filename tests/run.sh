@@ -130,7 +130,6 @@ fast_stages() {
     done
 
     if install_intel; then
-        stage "Intel's CPU runtime" default $intel meson test -t 4 single selftest
         stage "Intel's CPU runtime, wide" default $intel CK_RUN_CASE=wide_shapes meson test -t 4 values gradients
         stage "Intel's CPU runtime, the GPUs' kernel set" default $intel CK_RUN_CASE=wide_shapes $gpu_set \
             meson test -t 4 values gradients
