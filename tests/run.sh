@@ -129,8 +129,8 @@ fast_stages() {
             meson test -t 4 values gradients
     done
 
-    # The self-test fails here at times (docs/accuracy.md, "A known fault"): it joins these stages once that is mended.
     if install_intel; then
+        stage "Intel's CPU runtime" default $intel meson test -t 4 single selftest
         stage "Intel's CPU runtime, wide" default $intel CK_RUN_CASE=wide_shapes meson test -t 4 values gradients
         stage "Intel's CPU runtime, the GPUs' kernel set" default $intel CK_RUN_CASE=wide_shapes $gpu_set \
             meson test -t 4 values gradients

@@ -234,7 +234,9 @@ static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents
         else
             ((cl_float *)plan->host_cotangents)[k] = (cl_float)cotangents[k];
     exchange->cotangents = plan->cotangents;
-    CL_TRY(clEnqueueWriteBuffer(plan->transfers, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
+    /* In the queue that reads them: on Intel's runtime for CPUs, kernels read memory from before a blocking
+     * write in another queue. */
+    CL_TRY(clEnqueueWriteBuffer(plan->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
                                 plan->host_cotangents, 0, NULL, NULL));
     return RATECL_OK;
 }
