@@ -223,7 +223,10 @@ static ratecl_status sink_of(rc_cl_plan *plan, int k, void *host, rc_cl_sink *si
     return wrap(plan, CL_MEM_READ_WRITE, bytes, host, &sink->memory);
 }
 
-static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents, rc_cl_exchange *exchange)
+/* Send the cotangents. The event is what orders the launches behind them: on Intel's runtime for CPUs, a
+ * blocking write in another queue does not. */
+static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents, rc_cl_exchange *exchange,
+                                      cl_event *sent)
 {
     const size_t count = plan->spec->cotangent_count * (size_t)plan->spec->inputs[RC_STATES].shape[2];
     if (!cotangents || !count || !plan->coefficients)
@@ -234,10 +237,11 @@ static ratecl_status bring_cotangents(rc_cl_plan *plan, const double *cotangents
         else
             ((cl_float *)plan->host_cotangents)[k] = (cl_float)cotangents[k];
     exchange->cotangents = plan->cotangents;
-    /* In the queue that reads them: on Intel's runtime for CPUs, kernels read memory from before a blocking
-     * write in another queue. */
-    CL_TRY(clEnqueueWriteBuffer(plan->queue, plan->cotangents, CL_TRUE, 0, count * plan->real_bytes,
-                                plan->host_cotangents, 0, NULL, NULL));
+    cl_event event;
+    CL_TRY(clEnqueueWriteBuffer(plan->transfers, plan->cotangents, CL_FALSE, 0, count * plan->real_bytes,
+                                plan->host_cotangents, 0, NULL, &event));
+    rc_cl_replace_event(sent, event);
+    CL_TRY(clFlush(plan->transfers)); /* another queue waits for it */
     return RATECL_OK;
 }
 
@@ -252,7 +256,7 @@ static ratecl_status bring_all(rc_cl_plan *plan, const rc_evaluation *evaluation
             RC_TRY(sink_of(plan, k, evaluation->gradients[k], &exchange->gradients[k], sent));
     }
     exchange->scale_value = evaluation->scale;
-    return bring_cotangents(plan, evaluation->cotangents, exchange);
+    return bring_cotangents(plan, evaluation->cotangents, exchange, sent);
 }
 
 static ratecl_status fetch_gradients(rc_cl_plan *plan, const rc_evaluation *evaluation)
