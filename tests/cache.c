@@ -237,6 +237,85 @@ START_TEST(all_is_declared)
 }
 END_TEST
 
+/* ---- The warm-up ---- */
+
+/* A plan, and how many programs it consists of. */
+typedef struct made_of {
+    const char *term;
+    bool gradient, has_weights;
+    int64_t shape[3], strides[3], gradient_strides[3];
+    int programs;
+} made_of;
+
+static const made_of plans[] = {
+    { "firing_rate", true, false, { 2, 64, 1 }, { 64, 1, 1 }, { 64, 1, 1 }, 3 },
+    { "firing_rate", true, false, { 2, 64, 1 }, { 34 * 64, 34, 1 }, { 17 * 64, 17, 1 }, 3 },
+    { "state_prediction", true, false, { 2, 64, 8 }, { 515, 8, 1 }, { 513, 8, 1 }, 3 },
+    { "state_prediction", true, false, { 2, 64, 8 }, { 512, 1, 64 }, { 512, 1, 64 }, 3 },
+    { "entropy", true, false, { 2, 64, 8 }, { 8, 16, 1 }, { 8, 16, 1 }, 3 },
+    { "entropy", true, false, { 2, 1, 40 }, { 40, 40, 1 }, { 1, 1, 2 }, 3 },
+    { "hebbian", false, true, { 3, 5000, 8 }, { 40000, 8, 1 }, { 0 }, 2 },
+};
+
+static void count_all(const char *message, void *user)
+{
+    *(int *)user += strncmp(message, "program ", 8) == 0;
+}
+
+static void make_plan(ratecl_context *context, const made_of *of)
+{
+    const int64_t *shape = of->shape;
+    ratecl_layout states = RATECL_LAYOUT_INIT(RATECL_F32, shape[0], shape[1], shape[2]), gradient = states;
+    const ratecl_layout weights = RATECL_LAYOUT_INIT(RATECL_F32, 1, shape[2], shape[2]);
+    memcpy(states.strides, of->strides, sizeof states.strides);
+    memcpy(gradient.strides, of->gradient_strides, sizeof gradient.strides);
+    ratecl_term term;
+    ASSERT_OK(ratecl_term_parse(&term, of->term));
+    ratecl_plan_options options = RATECL_PLAN_OPTIONS_INIT;
+    options.states = &states;
+    options.weights = of->has_weights ? &weights : NULL;
+    options.terms = &term;
+    options.term_count = 1;
+    options.outputs = RATECL_OUTPUT_VALUES | (of->gradient ? RATECL_OUTPUT_GRADIENT_STATES : 0u);
+    options.gradient_states = of->gradient ? &gradient : NULL;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+    ratecl_plan_release(plan);
+}
+
+/* A small plan warms a plan up, and that must be its own programs: the small one has no others. */
+static void warmed(const ratecl_device_info *device)
+{
+    for (size_t k = 0; k < COUNT(plans); k++) {
+        int programs = 0;
+        ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+        options.device = device->id;
+        options.log = count_all;
+        options.log_user = &programs;
+        ratecl_context *context = NULL;
+        ASSERT_OK(ratecl_context_create(&options, &context));
+        make_plan(context, &plans[k]);
+        ratecl_context_release(context);
+        ck_assert_msg(programs == plans[k].programs, "%s: plan %zu (%s): %d programs, expected %d",
+                      device->id, k, plans[k].term, programs, plans[k].programs);
+    }
+}
+
+START_TEST(warm_up_has_the_plans_programs)
+{
+    static const char *const tunings[] = { "", "set=small,chunk_steps=4096" };
+    const char *given = getenv("RATECL_TUNING");
+    char *before = given ? suite_copy(given, strlen(given) + 1) : NULL;
+    on_devices(warmed);
+    for (size_t k = 0; k < COUNT(tunings); k++) {
+        ck_assert_int_eq(setenv("RATECL_TUNING", tunings[k], 1), 0);
+        on_devices(warmed);
+    }
+    ck_assert_int_eq(before ? setenv("RATECL_TUNING", before, 1) : unsetenv("RATECL_TUNING"), 0);
+    free(before);
+}
+END_TEST
+
 /* ---- Damaged files ---- */
 
 static unsigned char *read_file(const char *path, size_t *bytes)
@@ -530,8 +609,9 @@ int main(int count, char **arguments)
         process.device = arguments[1];
         return suite_run("cache, a process", tests, COUNT(tests));
     }
-    const TTest *const tests[] = { found_again,   by_platform_and_option, all_is_declared,
-                                   damaged_files, folder_that_cannot_be,  bounded,
-                                   at_once };
+    const TTest *const tests[] = { found_again,     by_platform_and_option,
+                                   all_is_declared, warm_up_has_the_plans_programs,
+                                   damaged_files,   folder_that_cannot_be,
+                                   bounded,         at_once };
     return suite_run("cache", tests, COUNT(tests));
 }

@@ -217,7 +217,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     plan->shares_host_memory =
         plan->context->shares_host_memory && rc_kernel_set_of(&plan->tuning)->family == RC_FAMILY_CPU;
     rc_cl_fit_width(spec, &plan->tuning);
-    rc_cl_fit_products(&plan->tuning, spec);
+    rc_cl_fit_products(&plan->tuning, model);
     choose_staging(plan);
     const size_t cotangents = spec->cotangent_count * (size_t)spec->inputs[RC_STATES].shape[2] + 1;
     plan->host_cotangents = calloc(cotangents, plan->real_bytes);

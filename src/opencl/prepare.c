@@ -9,17 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cl.h"
+#include "builder.h"
 
 enum {
     FEW_STEPS = 8,
     ALIGNMENT = 16, /* elements: strides and offsets keep what they are modulo this */
 };
-
-static int64_t min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Return the least number from `least` on that equals `value` modulo ALIGNMENT. */
 static int64_t alike_from(int64_t least, int64_t value)
@@ -28,32 +23,33 @@ static int64_t alike_from(int64_t least, int64_t value)
     return least + (apart < 0 ? apart + ALIGNMENT : apart);
 }
 
-/* Lay a view out in little memory, with the contiguous axis that it has and strides that are aligned as they
- * are. Rows overlap if `overlaps`, which only an input may. */
+/* Lay a view of at most two batches out in little memory, with the contiguous axis that it has and strides
+ * that are aligned as they are. Rows overlap if `overlaps`, which only an input may. */
 static void lay_out(rc_view *view, int64_t steps, bool overlaps)
 {
-    const bool along = view->strides[1] == 1 && view->strides[2] != 1 && view->shape[2] > 1;
+    const bool along = view->strides[1] == 1 && (view->shape[2] == 1 || view->strides[2] != 1);
     const int fast = along ? 1 : 2, slow = along ? 2 : 1;
-    view->shape[0] = 1;
+    view->shape[0] = rc_min(view->shape[0], 2);
     view->shape[1] = steps;
     const int64_t apart = view->strides[fast] == 1 ? 1 : 2;
     const int64_t pitch = view->shape[fast] * apart;
     view->strides[fast] = apart;
-    view->strides[slow] = alike_from(overlaps ? 2 : pitch, view->strides[slow]);
+    view->strides[slow] = alike_from(overlaps ? 2 : rc_max(2, pitch), view->strides[slow]);
     view->strides[0] = alike_from(view->shape[slow] * view->strides[slow], view->strides[0]);
     view->offset = alike_from(0, view->offset);
-    view->extent =
-        view->offset + (view->shape[1] - 1) * view->strides[1] + (view->shape[2] - 1) * view->strides[2] + 1;
+    view->extent = view->offset + 1;
+    for (int axis = 0; axis < 3; ++axis)
+        view->extent += (view->shape[axis] - 1) * view->strides[axis];
 }
 
 /* Make room for lags in few time steps; the last one is compared with the first. */
 static void shorten_lags(rc_spec *small, int64_t steps)
 {
     for (size_t k = 0; k < small->lag_count; ++k)
-        small->lags[k] = min(small->lags[k], steps - 1);
+        small->lags[k] = rc_min(small->lags[k], steps - 1);
     for (size_t k = 0; k < small->term_count; ++k)
         if (small->terms[k].options.criterion == RATECL_STATE_PREDICTION)
-            small->terms[k].options.tau = min(small->terms[k].options.tau, steps - 1);
+            small->terms[k].options.tau = rc_min(small->terms[k].options.tau, steps - 1);
 }
 
 /* Describe a small plan with the compile-time options of `spec`. Its terms and lags are to be freed. */
@@ -68,7 +64,7 @@ static ratecl_status shrink(const rc_spec *spec, rc_spec *small)
     memcpy(small->lags, spec->lags, spec->term_count * sizeof *small->lags);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const int64_t T = spec->inputs[k].shape[1],
-                      steps = k == RC_WEIGHTS ? T : min(T, alike_from(FEW_STEPS, T));
+                      steps = k == RC_WEIGHTS ? T : rc_min(T, alike_from(FEW_STEPS, T));
         if (spec->uses[k])
             lay_out(&small->inputs[k], steps, true);
         if (spec->gradients[k].wanted)

@@ -104,12 +104,21 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
 /* As many rounds of rows in a block as leave thousands of work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
-    enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16, MOST_ROWS = INT32_MAX - (1 << 24) };
+    enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16 };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = rc_min(rc_max(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = round_up(round * rounds, ROWS_UNIT);
     grid->blocks = rc_ceil_div(R, grid->block_rows);
-    grid->wide = R > MOST_ROWS;
+}
+
+/* True if numbers of rows need more than 32 bits. */
+static bool is_wide(const rc_spec *spec)
+{
+    enum { MOST_ROWS = INT32_MAX - (1 << 24) };
+    bool wide = false;
+    for (int k = RC_STATES; k <= RC_REFERENCE; ++k)
+        wide = wide || (spec->uses[k] && rc_view_rows(&spec->inputs[k]) > MOST_ROWS);
+    return wide;
 }
 
 /* Reals of local memory that a sweep of the grid takes, as SCRATCH_REALS of gpu/sweep.cl. */
@@ -134,7 +143,7 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
     enum { LEAST_DOWN_ALONG = 8, STEPS_ALONG = 4 };
     const rc_tuning *t = &plan->tuning;
     const int64_t N = first->shape[2];
-    rc_cl_grid grid = { .vector = columns_of(t, N), .step = step };
+    rc_cl_grid grid = { .vector = columns_of(t, N), .step = step, .wide = is_wide(plan->model) };
     grid.along = is_along(first) && (!second || is_along(second));
     int32_t most = (int32_t)rc_min(t->sweep_across, t->sweep_lanes);
     if (grid.along) {
