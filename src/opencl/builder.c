@@ -80,10 +80,11 @@ static ratecl_status check_lanes(rc_cl_plan *plan, cl_kernel kernel, const char 
     return RATECL_OK;
 }
 
-/* The path of a kernel file in the kernels' folder: that of the plan's family, but for the files of both. */
+/* Write the path of a kernel file in the kernels' folder: it is in its family's, but finish.cl serves both.
+ */
 static void path_of(const rc_kernel_set *set, const char *file, char path[FILE_BYTES])
 {
-    const bool common = strcmp(file, "merge.cl") == 0 || strcmp(file, "finish.cl") == 0;
+    const bool common = strcmp(file, "finish.cl") == 0;
     snprintf(path, FILE_BYTES, "%s%s%s", common ? "" : set->folder, common ? "" : "/", file);
 }
 

@@ -110,6 +110,11 @@ static inline int64_t rc_ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+static inline int64_t rc_round_up(int64_t n, int64_t unit)
+{
+    return rc_ceil_div(n, unit) * unit;
+}
+
 static inline int64_t rc_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -234,6 +239,8 @@ int64_t rc_cl_merged_counts(const rc_cl_builder *b, const rc_term *term);
 
 /* ---- correlation.c ---- */
 
+/* Return the number of pairs i <= j of tiles. */
+int64_t rc_cl_tile_pairs(int64_t N, int32_t tile);
 /* Fit tile, work-items, depth and chunk of a GPU set's products to the shape. */
 void rc_cl_fit_products(rc_tuning *tuning, const rc_spec *spec);
 ratecl_status rc_cl_add_correlation(rc_cl_builder *b);

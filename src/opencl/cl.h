@@ -196,6 +196,11 @@ typedef struct rc_cl_exchange {
     cl_mem scale, cotangents;
 } rc_cl_exchange;
 
+/* Release the buffers that an exchange holds. */
+void rc_cl_exchange_release(const rc_cl_exchange *exchange);
+/* Release those that are there, and leave NULL. */
+void rc_cl_release_inputs(cl_mem inputs[RC_INPUT_COUNT]);
+
 /* Enqueue all steps after the events of `wait_list`, and return without waiting, whatever happens.
  * `plan->last` is complete when all of it is done. After a failure the plan is as good as before. */
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,

@@ -21,11 +21,6 @@ static bool wants_product(const rc_spec *spec)
     return spec->gradients[RC_STATES].wanted;
 }
 
-static bool is_gpu(const rc_cl_builder *b)
-{
-    return rc_kernel_set_of(&b->plan->tuning)->family == RC_FAMILY_GPU;
-}
-
 /* ---- The geometry of GPU sets ---- */
 
 /* Sums of the micro-kernel in a work-item: MR x NR. */
@@ -35,7 +30,7 @@ static int32_t sums_of(const rc_tuning *t)
     return t->tile * t->tile / t->tile_lanes;
 }
 
-static int64_t pairs_of(int64_t N, int32_t tile)
+int64_t rc_cl_tile_pairs(int64_t N, int32_t tile)
 {
     const int64_t tiles = rc_ceil_div(N, tile);
     return tiles * (tiles + 1) / 2;
@@ -47,7 +42,8 @@ static int64_t pairs_of(int64_t N, int32_t tile)
  * for an H200 at N = 1024. */
 static double cost_of(const rc_tuning *t, const rc_tuning *set, const rc_spec *spec)
 {
-    const double area = (double)pairs_of(spec->inputs[RC_STATES].shape[2], t->tile) * t->tile * t->tile;
+    const double area =
+        (double)rc_cl_tile_pairs(spec->inputs[RC_STATES].shape[2], t->tile) * t->tile * t->tile;
     const double loads = t->tile == set->tile || sums_of(set) < MAX_SUMS ? 1
                          : wants_product(spec)                           ? 1.1
                                                                          : 0.9;
@@ -79,14 +75,14 @@ enum { ENOUGH_GROUPS = 1024, MIN_CHUNK_STEPS = 32 };
 
 void rc_cl_fit_products(rc_tuning *t, const rc_spec *spec)
 {
-    if (!spec->uses[RC_WEIGHTS] || rc_kernel_set_of(t)->family != RC_FAMILY_GPU)
+    if (!spec->uses[RC_WEIGHTS] || rc_is_cpu_family(t))
         return;
     const int64_t *shape = spec->inputs[RC_STATES].shape;
     const rc_tuning set = *t;
     for (rc_tuning half = half_tile(t); t->tile >= 32 && cost_of(&half, &set, spec) < cost_of(t, &set, spec);
          half = half_tile(t))
         *t = half;
-    const int64_t groups = shape[0] * pairs_of(shape[2], t->tile);
+    const int64_t groups = shape[0] * rc_cl_tile_pairs(shape[2], t->tile);
     while (t->chunk_steps > MIN_CHUNK_STEPS && groups * rc_ceil_div(shape[1], t->chunk_steps) < ENOUGH_GROUPS)
         t->chunk_steps /= 2;
 }
@@ -131,7 +127,7 @@ static void gpu_options(const rc_cl_builder *b, int input, variant which, char o
 static void correlation_options(const rc_cl_builder *b, int input, variant which, char options[OPTION_BYTES])
 {
     const rc_gradient *gradient = &b->spec->gradients[RC_WEIGHTS];
-    (is_gpu(b) ? gpu_options : cpu_options)(b, input, which, options);
+    (rc_is_cpu_family(&b->plan->tuning) ? cpu_options : gpu_options)(b, input, which, options);
     const size_t used = strlen(options);
     if (which == OF_WEIGHTS)
         snprintf(options + used, OPTION_BYTES - used, " -DSIGNS=%d -DOUTPUT=%d -DACCUMULATE=%d",
@@ -144,7 +140,7 @@ static void correlation_options(const rc_cl_builder *b, int input, variant which
  * about the diagonal. */
 static int64_t square_pairs(const rc_tuning *t, int64_t N)
 {
-    return pairs_of(N, t->tile < 32 ? t->tile : 32);
+    return rc_cl_tile_pairs(N, t->tile < 32 ? t->tile : 32);
 }
 
 static ratecl_status add_fold(rc_cl_builder *b)
@@ -157,10 +153,9 @@ static ratecl_status add_fold(rc_cl_builder *b)
     correlation_options(b, RC_WEIGHTS, which, options);
     rc_cl_step *step;
     RC_TRY(rc_cl_scratch_reals(b, padded * padded, &b->folded));
-    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", is_gpu(b) ? t->merge_lanes : t->tile_lanes,
-                          &step));
+    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "fold", t->merge_lanes, &step));
     step->input = RC_WEIGHTS;
-    step->groups = is_gpu(b) ? square_pairs(t, padded) : padded / t->tile_vector;
+    step->groups = rc_is_cpu_family(t) ? padded / t->tile_vector : square_pairs(t, padded);
     step->units = 1;
     step->unit_rows = N;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(padded), ARGUMENT(b->folded));
@@ -283,14 +278,13 @@ static weights_shares gpu_shares(const rc_cl_builder *b, int64_t R)
     return shares;
 }
 
-static ratecl_status add_correlate_weights(rc_cl_builder *b, const weights_shares *shares, cl_mem triangles)
+static ratecl_status add_correlate_weights(rc_cl_builder *b, const char *options,
+                                           const weights_shares *shares, cl_mem triangles)
 {
     const rc_view *view = &b->spec->inputs[RC_STATES];
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = shares->unit_rows;
     const cl_long slots = shares->slots, zero = 0, factor = b->at.factors - 2,
                   slot_reals = shares->slot_reals;
-    char options[OPTION_BYTES];
-    correlation_options(b, RC_STATES, OF_WEIGHTS, options);
     rc_cl_step *step;
     RC_TRY(
         rc_cl_add_step(b, "correlation.cl", options, "correlate_weights", b->plan->tuning.tile_lanes, &step));
@@ -310,21 +304,19 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
 {
     const rc_tuning *t = &b->plan->tuning;
     const int64_t R = rc_view_rows(&b->spec->inputs[RC_STATES]);
-    const weights_shares shares = is_gpu(b) ? gpu_shares(b, R) : cpu_shares(b, R);
+    const weights_shares shares = rc_is_cpu_family(t) ? cpu_shares(b, R) : gpu_shares(b, R);
     const cl_long N = b->spec->inputs[RC_WEIGHTS].shape[2], slots = shares.slots,
                   slot_reals = shares.slot_reals;
-    cl_mem triangles;
-    RC_TRY(rc_cl_scratch_reals(b, slots * b->at.pairs * slot_reals, &triangles));
-    RC_TRY(add_correlate_weights(b, &shares, triangles));
-
     char options[OPTION_BYTES];
     correlation_options(b, RC_STATES, OF_WEIGHTS, options);
+    cl_mem triangles;
     rc_cl_step *step;
-    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "gradient_weights",
-                          is_gpu(b) ? t->merge_lanes : t->tile_lanes, &step));
+    RC_TRY(rc_cl_scratch_reals(b, slots * b->at.pairs * slot_reals, &triangles));
+    RC_TRY(add_correlate_weights(b, options, &shares, triangles));
+    RC_TRY(rc_cl_add_step(b, "correlation.cl", options, "gradient_weights", t->merge_lanes, &step));
     step->gradient = RC_WEIGHTS;
-    const int64_t blocks = is_gpu(b) ? 0 : rc_ceil_div(N, t->tile_vector);
-    step->groups = is_gpu(b) ? square_pairs(t, N) : rc_ceil_div(blocks * blocks, t->tile_lanes);
+    const int64_t blocks = rc_ceil_div(N, t->tile_vector);
+    step->groups = rc_is_cpu_family(t) ? blocks * blocks : square_pairs(t, N);
     step->units = 1;
     step->unit_rows = N;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles),

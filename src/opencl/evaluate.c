@@ -129,6 +129,25 @@ ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped
 
 /* ---- Host memory ---- */
 
+void rc_cl_release_inputs(cl_mem inputs[RC_INPUT_COUNT])
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (inputs[k])
+            clReleaseMemObject(inputs[k]);
+        inputs[k] = NULL;
+    }
+}
+
+void rc_cl_exchange_release(const rc_cl_exchange *exchange)
+{
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        if (exchange->inputs[k].memory)
+            clReleaseMemObject(exchange->inputs[k].memory);
+        if (exchange->gradients[k].memory)
+            clReleaseMemObject(exchange->gradients[k].memory);
+    }
+}
+
 /* Host memory as a buffer, where the device shares it. */
 static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t bytes, const void *host,
                           cl_mem *memory)
@@ -141,11 +160,7 @@ static ratecl_status wrap(const rc_cl_plan *plan, cl_mem_flags flags, size_t byt
 /* Make device memory that the plan owns, where it is not there yet, and retain it for the caller. */
 static ratecl_status hold_memory(const rc_cl_plan *plan, cl_mem *owned, size_t bytes, cl_mem *memory)
 {
-    cl_int code = CL_SUCCESS;
-    if (!*owned)
-        *owned = clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
-    if (!*owned)
-        return rc_cl_fail("clCreateBuffer", code);
+    RC_TRY(rc_cl_make_buffer(plan, owned, CL_MEM_READ_WRITE, bytes));
     CL_TRY(clRetainMemObject(*owned));
     *memory = *owned;
     return RATECL_OK;
@@ -297,11 +312,7 @@ static ratecl_status drop_last(rc_cl_plan *plan)
     const cl_int code = plan->last ? clWaitForEvents(1, &plan->last) : CL_SUCCESS;
     if (code != CL_SUCCESS && !is_over(plan->last))
         return rc_cl_fail("clWaitForEvents", code);
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (plan->inputs[k])
-            clReleaseMemObject(plan->inputs[k]);
-        plan->inputs[k] = NULL;
-    }
+    rc_cl_release_inputs(plan->inputs);
     return RATECL_OK;
 }
 
@@ -326,11 +337,8 @@ static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_stat
 {
     if (status != RATECL_OK)
         settle(plan);
+    rc_cl_exchange_release(exchange);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (exchange->inputs[k].memory)
-            clReleaseMemObject(exchange->inputs[k].memory);
-        if (exchange->gradients[k].memory)
-            clReleaseMemObject(exchange->gradients[k].memory);
         rc_cl_staging_reset(&plan->staging[k]);
         rc_cl_staging_reset(&plan->gradient_staging[k]);
     }

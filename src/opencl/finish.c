@@ -89,9 +89,8 @@ static ratecl_status narrow(const rc_cl_plan *plan, double *reals, size_t count)
             return rc_fail(RATECL_ERROR_ARGUMENT,
                            "options.terms[%zu] has a parameter of %g: expected one within the range of f32",
                            k / REALS, reals[k]);
-        cl_float narrower = (cl_float)reals[k];
-        if (k % REALS == VAR_FLOOR && reals[k] > 0 && narrower < FLT_MIN)
-            narrower = FLT_MIN; /* a floor stays one */
+        const bool is_floor = k % REALS == VAR_FLOOR; /* which stays one */
+        const cl_float narrower = (is_floor ? rc_cl_positive_real_of(reals[k]) : rc_cl_real_of(reals[k])).f32;
         memcpy((char *)reals + k * sizeof narrower, &narrower, sizeof narrower);
     }
     return RATECL_OK;

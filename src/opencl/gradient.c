@@ -31,15 +31,18 @@ static void gradient_options(const rc_cl_builder *b, int input, const gradient_p
     const rc_spec *spec = b->spec;
     const rc_view *view = &spec->inputs[input];
     const rc_gradient *gradient = &spec->gradients[input];
-    const int used = rc_cl_grid_options(b->plan, grid, options, bytes);
-    snprintf(
+    int used = rc_cl_grid_options(b->plan, grid, options, bytes);
+    used += snprintf(
         options + used, bytes - (size_t)used,
-        " -DELEMENT=%d -DCONTIGUOUS=%d -DOUTPUT=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DACCUMULATE=%d "
-        "-DREADS=%d -DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu -DZERO_FIRST=%d -DPRODUCT=%d -DSTREAM=%d",
-        (int)view->element, rc_is_contiguous(view), gradient->view.element == RATECL_F64,
-        rc_is_contiguous(&gradient->view), rc_is_along(&gradient->view), gradient->accumulate, parts->reads,
-        parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product,
-        is_large(b, input));
+        " -DELEMENT=%d -DOUTPUT=%d -DACCUMULATE=%d -DREADS=%d -DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu "
+        "-DZERO_FIRST=%d -DPRODUCT=%d",
+        (int)view->element, gradient->view.element == RATECL_F64, gradient->accumulate, parts->reads,
+        parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product);
+    if (rc_is_cpu_family(&b->plan->tuning))
+        snprintf(options + used, bytes - (size_t)used,
+                 " -DCONTIGUOUS=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DSTREAM=%d",
+                 rc_is_contiguous(view), rc_is_contiguous(&gradient->view), rc_is_along(&gradient->view),
+                 is_large(b, input));
 }
 
 static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_parts *parts)
@@ -64,7 +67,7 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     step->units = grid.blocks;
     step->unit_rows = rows;
     step->after = parts->lags ? rc_longest_lag(b->spec) : 0;
-    step->before = rc_ceil_div(step->after, PIECE_UNIT) * PIECE_UNIT;
+    step->before = rc_round_up(step->after, PIECE_UNIT);
     const rc_cl_argument nothing_read[] = { ARGUMENT(b->none), ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(zero),
                                             ARGUMENT(zero) };
     RC_TRY(rc_cl_set_arguments(step->kernel, 0, nothing_read, 5));

@@ -138,22 +138,13 @@ static ratecl_status check_factors(const ratecl_plan *plan, const ratecl_cl_inpu
     return RATECL_OK;
 }
 
-static void release_inputs(cl_mem inputs[RC_INPUT_COUNT])
-{
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (inputs[k])
-            clReleaseMemObject(inputs[k]);
-        inputs[k] = NULL;
-    }
-}
-
 /* Retain those that are there, or none of them. */
 static ratecl_status retain_inputs(const cl_mem given[RC_INPUT_COUNT], cl_mem retained[RC_INPUT_COUNT])
 {
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         const cl_int code = given[k] ? clRetainMemObject(given[k]) : CL_SUCCESS;
         if (code != CL_SUCCESS) {
-            release_inputs(retained);
+            rc_cl_release_inputs(retained);
             return rc_cl_fail("clRetainMemObject", code);
         }
         retained[k] = given[k];
@@ -200,13 +191,13 @@ ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given
         exchange.inputs[k].memory = buffers[k];
     cl_mem retained[RC_INPUT_COUNT] = { NULL };
     RC_TRY(retain_inputs(buffers, retained));
-    release_inputs(
+    rc_cl_release_inputs(
         state->inputs); /* whatever happens, the results of the evaluation before are overwritten */
     const ratecl_status status = enqueue(state, &exchange, wait_count, wait_list, event);
     if (status == RATECL_OK)
         memcpy(state->inputs, retained, sizeof retained);
     else
-        release_inputs(retained);
+        rc_cl_release_inputs(retained);
     return status;
 }
 
@@ -254,6 +245,6 @@ ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *given)
         return refuse("plan has nothing enqueued", "ratecl_cl_enqueue() before");
     RC_TRY(rc_cl_plan_wait(state, plan->values, plan->skipped));
     ratecl_status status = rc_outputs_write(plan, &outputs) ? RATECL_OK : diagnose(plan);
-    release_inputs(state->inputs);
+    rc_cl_release_inputs(state->inputs);
     return status;
 }

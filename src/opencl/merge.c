@@ -27,7 +27,7 @@ static int64_t power_of_two_from(int64_t n)
  */
 static int64_t share_of(int64_t count, int64_t unit)
 {
-    return rc_ceil_div(rc_max(rc_ceil_div(count, PARTIALS), 1), unit) * unit;
+    return rc_round_up(rc_max(rc_ceil_div(count, PARTIALS), 1), unit);
 }
 
 /* ---- Jobs ---- */
@@ -69,7 +69,6 @@ static void set_rows(const rc_cl_builder *b, cl_long job[RC_JOB_PARAMETERS])
     job[RC_JOB_TILES] = b->at.sweep_tiles;
     job[RC_JOB_SWEEP_BLOCK_ROWS] = b->at.block_rows;
     job[RC_JOB_ENTROPY_GROUPS] = spec->entropy_count > 0 ? rc_ceil_div(R, rows) : 0;
-    job[RC_JOB_ENTROPY_QUANTITY] = b->at.entropies;
     job[RC_JOB_STEP_GROUPS] = spec->hebbian_step ? rc_ceil_div(R, rows) : 0;
     job[RC_JOB_STEP_TILES] = b->step_tiles;
     job[RC_JOB_STEP_QUANTITY] = b->at.steps;

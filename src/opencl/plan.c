@@ -18,15 +18,15 @@ static rc_cl_sums_layout lay_out(const rc_cl_plan *plan)
     rc_cl_sums_layout at = { .sweep_tiles = grid.tiles,
                              .block_rows = grid.block_rows,
                              .blocks = grid.blocks };
-    at.pitch = rc_ceil_div(shape[2], vector) * vector;
+    at.pitch = rc_round_up(shape[2], vector);
     at.lags = RC_FIRST_TERM + 2 * (int64_t)spec->term_count;
     at.entropies = at.lags + (int64_t)spec->lag_count;
     at.batches = at.entropies + (int64_t)spec->entropy_count + 1;
     at.steps = at.batches + 1;
     at.quantities = at.steps + 1;
-    at.padded = rc_ceil_div(shape[2], t->tile) * t->tile;
+    at.padded = rc_round_up(shape[2], t->tile);
     at.chunks = rc_ceil_div(shape[1], t->chunk_steps);
-    at.pairs = at.padded / t->tile * (at.padded / t->tile + 1) / 2;
+    at.pairs = rc_cl_tile_pairs(shape[2], t->tile);
     at.factors = (int64_t)(spec->lag_count + spec->entropy_count) + 2;
     return at;
 }
@@ -214,8 +214,7 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     rc_device_limits limits = plan->context->limits;
     limits.group_lanes = plan->group_lanes;
     RC_TRY(rc_tuning_choose(&limits, spec->precision, plan->context->tuned[spec->precision], &plan->tuning));
-    plan->shares_host_memory =
-        plan->context->shares_host_memory && rc_kernel_set_of(&plan->tuning)->family == RC_FAMILY_CPU;
+    plan->shares_host_memory = plan->context->shares_host_memory && rc_is_cpu_family(&plan->tuning);
     rc_cl_fit_width(spec, &plan->tuning);
     rc_cl_fit_products(&plan->tuning, model);
     choose_staging(plan);
@@ -234,17 +233,14 @@ void rc_cl_plan_release(void *plan_state)
         clWaitForEvents(1, &plan->last);
         clReleaseEvent(plan->last);
     }
+    rc_cl_release_inputs(plan->inputs);
+    rc_cl_release_inputs(plan->copies);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (plan->inputs[k])
-            clReleaseMemObject(plan->inputs[k]);
-        if (plan->copies[k])
-            clReleaseMemObject(plan->copies[k]);
         rc_cl_staging_release(&plan->staging[k]);
         rc_cl_staging_release(&plan->gradient_staging[k]);
-    }
-    for (int k = 0; k < RC_INPUT_COUNT; ++k)
         if (plan->gradients[k].memory)
             clReleaseMemObject(plan->gradients[k].memory);
+    }
     rc_cl_pinned_release(plan);
     if (plan->transfers)
         clReleaseCommandQueue(plan->transfers);

@@ -122,12 +122,7 @@ static ratecl_status evaluate_once(rc_cl_plan *plan)
     plan->out_of_order = false;
     const ratecl_status status = evaluate_on(plan, &exchange);
     clFinish(plan->queue);
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (exchange.inputs[k].memory)
-            clReleaseMemObject(exchange.inputs[k].memory);
-        if (exchange.gradients[k].memory)
-            clReleaseMemObject(exchange.gradients[k].memory);
-    }
+    rc_cl_exchange_release(&exchange);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cl.h"
+#include "workers.h"
 
 /* The whole of a file; the caller frees it. */
 static ratecl_status read_file(const char *folder, const char *file, char **text)
@@ -243,8 +244,6 @@ ratecl_status rc_cl_kernel(rc_cl_context *context, const char *file, const char 
 
 /* ---- Several programs at once ---- */
 
-enum { THREADS_MAX = 8 };
-
 typedef struct job {
     char key[KEY_BYTES];
     const rc_cl_wanted *wanted;
@@ -259,24 +258,26 @@ typedef struct jobs {
     pthread_mutex_t lock;
 } jobs;
 
-/* Return how many threads should compile. CPU drivers gain nothing from more than one: PoCL 3.1 holds a lock
- * of its own, and rusticl and Intel's runtime took as long with two on two cores. */
-static size_t thread_count(const rc_cl_context *context, size_t jobs_left)
+/* True if the driver compiles programs side by side. CPU drivers gain nothing from more than one thread:
+ * PoCL 3.1 holds a lock of its own, and rusticl and Intel's runtime took as long with two on two cores. */
+static bool compiles_in_parallel(const rc_cl_context *context)
 {
     const ratecl_device_kind kind = context->info.kind;
-    const size_t most = kind == RATECL_DEVICE_GPU || kind == RATECL_DEVICE_ACCELERATOR ? THREADS_MAX : 1;
-    return jobs_left < most ? jobs_left : most;
+    return kind == RATECL_DEVICE_GPU || kind == RATECL_DEVICE_ACCELERATOR;
 }
 
-static void *run_jobs(void *argument)
+/* Take jobs until none is left. */
+static void run_jobs(void *argument, int part, int parts)
 {
     jobs *shared = argument;
+    (void)part;
+    (void)parts;
     for (;;) {
         pthread_mutex_lock(&shared->lock);
         const size_t k = shared->next++;
         pthread_mutex_unlock(&shared->lock);
         if (k >= shared->count)
-            return NULL;
+            return;
         job *mine = &shared->all[k];
         if (build(shared->context, mine->wanted->file, mine->wanted->options, &mine->program, &mine->from) !=
             RATECL_OK)
@@ -284,17 +285,16 @@ static void *run_jobs(void *argument)
     }
 }
 
-static void run_on_threads(jobs *shared, size_t count)
+static void run_in_parallel(jobs *shared)
 {
-    pthread_t threads[THREADS_MAX];
-    size_t started = 0;
-    if (pthread_mutex_init(&shared->lock, NULL) != 0)
+    rc_workers *workers = rc_workers_create();
+    if (!workers)
         return;
-    while (started < count && pthread_create(&threads[started], NULL, run_jobs, shared) == 0)
-        ++started;
-    for (size_t k = 0; k < started; ++k)
-        pthread_join(threads[k], NULL);
-    pthread_mutex_destroy(&shared->lock);
+    if (pthread_mutex_init(&shared->lock, NULL) == 0) {
+        rc_workers_run(workers, run_jobs, shared);
+        pthread_mutex_destroy(&shared->lock);
+    }
+    rc_workers_release(workers);
 }
 
 /* True if the program is neither in the context nor among the jobs. */
@@ -318,9 +318,8 @@ void rc_cl_compile_ahead(rc_cl_context *context, const rc_cl_wanted *wanted, siz
         made->wanted = &wanted[k];
         shared.count += is_new(context, &shared, made->key);
     }
-    const size_t threads = thread_count(context, shared.count);
-    if (threads > 1)
-        run_on_threads(&shared, threads);
+    if (shared.count > 1 && compiles_in_parallel(context))
+        run_in_parallel(&shared);
     for (size_t k = 0; k < shared.count; ++k)
         if (shared.all[k].program && keep(context, shared.all[k].key, shared.all[k].program) != RATECL_OK)
             shared.all[k].program = NULL;

@@ -97,6 +97,14 @@ enum {
     PAGE = 4096,
 };
 
+ratecl_status rc_cl_make_buffer(const rc_cl_plan *plan, cl_mem *memory, cl_mem_flags flags, size_t bytes)
+{
+    cl_int code = CL_SUCCESS;
+    if (!*memory)
+        *memory = clCreateBuffer(plan->context->context, flags, bytes, NULL, &code);
+    return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
+}
+
 void rc_cl_replace_event(cl_event *held, cl_event event)
 {
     if (*held)
@@ -183,11 +191,7 @@ static ratecl_status make_pinned(rc_cl_plan *plan)
     for (int k = 0; k < 2; ++k) {
         rc_cl_pinned *slot = &plan->pinned[k];
         cl_int code = CL_SUCCESS;
-        if (!slot->memory)
-            slot->memory = clCreateBuffer(plan->context->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
-                                          bytes, NULL, &code);
-        if (!slot->memory)
-            return rc_cl_fail("clCreateBuffer", code);
+        RC_TRY(rc_cl_make_buffer(plan, &slot->memory, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes));
         if (!slot->host)
             slot->host = clEnqueueMapBuffer(plan->transfers, slot->memory, CL_TRUE,
                                             CL_MAP_READ | CL_MAP_WRITE, 0, bytes, 0, NULL, NULL, &code);
@@ -351,19 +355,12 @@ ratecl_status rc_cl_copy_through(rc_cl_plan *plan, const rc_cl_staging *staging,
     return RATECL_OK;
 }
 
-static ratecl_status make_buffer(const rc_cl_plan *plan, cl_mem *memory, cl_mem_flags flags, size_t bytes)
-{
-    cl_int code = CL_SUCCESS;
-    if (!*memory)
-        *memory = clCreateBuffer(plan->context->context, flags, bytes, NULL, &code);
-    return *memory ? RATECL_OK : rc_cl_fail("clCreateBuffer", code);
-}
-
 ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const rc_view *view,
                                  cl_mem_flags flags)
 {
     for (int k = 0; k < 2 && !staging->in_place; ++k)
-        RC_TRY(make_buffer(plan, &staging->slots[k].memory, flags, (size_t)staging->rows * row_bytes(view)));
+        RC_TRY(rc_cl_make_buffer(plan, &staging->slots[k].memory, flags,
+                                 (size_t)staging->rows * row_bytes(view)));
     return RATECL_OK;
 }
 

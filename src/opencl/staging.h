@@ -54,6 +54,9 @@ ratecl_status rc_cl_wrap_rows(const rc_cl_plan *plan, const rc_cl_staging *stagi
 ratecl_status rc_cl_copy_through(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
                                  rc_cl_direction where, const rc_view *view, void *host, rc_cl_rows rows);
 
+/* Make a buffer in `*memory` unless there is one. */
+ratecl_status rc_cl_make_buffer(const rc_cl_plan *plan, cl_mem *memory, cl_mem_flags flags, size_t bytes);
+
 /* Release the event that is held and hold another one, or NULL. */
 void rc_cl_replace_event(cl_event *held, cl_event event);
 

@@ -4,11 +4,6 @@
 
 #include "builder.h"
 
-static int64_t round_up(int64_t n, int64_t unit)
-{
-    return rc_ceil_div(n, unit) * unit;
-}
-
 /* ---- The CPU family's grid ---- */
 
 /* Divide by eights: few programs serve all N. */
@@ -22,7 +17,7 @@ void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
 {
     enum { STREAMS = 64 };
     const int64_t N = spec->inputs[RC_STATES].shape[2];
-    if (rc_kernel_set_of(t)->family != RC_FAMILY_CPU)
+    if (!rc_is_cpu_family(t))
         return;
     while (t->sweep_vector > 2 && t->sweep_vector > N)
         t->sweep_vector /= 2;
@@ -41,14 +36,14 @@ static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
     enum { BLOCKS_OF_A_UNIT = 8, LEAST_ROWS = 64 };
     const rc_tuning *t = &plan->tuning;
     const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = rc_min(most, LEAST_ROWS);
-    rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .step = t->sweep_step };
+    rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .along = rc_is_along(view) };
+    grid.step = grid.along ? t->sweep_vector : t->sweep_step;
     grid.tile = (int64_t)t->sweep_vector * t->sweep_vectors;
     grid.tiles = rc_ceil_div(view->shape[2], grid.tile);
     const int64_t wanted =
         rc_ceil_div(R * grid.tiles, plan->context->limits.compute_units * BLOCKS_OF_A_UNIT);
-    grid.block_rows = round_up(rc_min(rc_max(wanted, least), most), t->merge_vector);
+    grid.block_rows = rc_round_up(rc_min(rc_max(wanted, least), most), t->merge_vector);
     grid.blocks = rc_ceil_div(R, grid.block_rows);
-    grid.along = rc_is_along(view);
     return grid;
 }
 
@@ -90,7 +85,7 @@ static int32_t across_of(int64_t N, int64_t vector, int32_t most)
         best *= 2;
     int32_t across = best;
     for (int32_t k = best / 2; k >= LEAST && best == most; k /= 2)
-        if (round_up(N, k * vector) * 8 < round_up(N, across * vector) * 7)
+        if (rc_round_up(N, k * vector) * 8 < rc_round_up(N, across * vector) * 7)
             across = k;
     return across;
 }
@@ -107,7 +102,7 @@ static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
     enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16 };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = rc_min(rc_max(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
-    grid->block_rows = round_up(round * rounds, ROWS_UNIT);
+    grid->block_rows = rc_round_up(round * rounds, ROWS_UNIT);
     grid->blocks = rc_ceil_div(R, grid->block_rows);
 }
 
@@ -162,23 +157,18 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
     return grid;
 }
 
-static bool is_cpu_family(const rc_cl_plan *plan)
-{
-    return rc_kernel_set_of(&plan->tuning)->family == RC_FAMILY_CPU;
-}
-
 rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view)
 {
     const rc_tuning *t = &plan->tuning;
     const int32_t wider = view->element == RATECL_U8 ? 2 : 1; /* bytes in flight for every work-item */
-    return is_cpu_family(plan) ? cpu_grid(plan, view)
+    return rc_is_cpu_family(t) ? cpu_grid(plan, view)
                                : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds);
 }
 
 rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written)
 {
     const rc_tuning *t = &plan->tuning;
-    if (!is_cpu_family(plan))
+    if (!rc_is_cpu_family(t))
         return gpu_grid(plan, written, read, t->gradient_step, t->gradient_rounds);
     rc_cl_grid grid = cpu_grid(plan, written);
     grid.along = read && rc_is_along(read);
@@ -190,7 +180,7 @@ int rc_cl_grid_options(const rc_cl_plan *plan, const rc_cl_grid *grid, char *opt
 {
     const rc_tuning *t = &plan->tuning;
     const int bits = rc_precision_bits(plan->spec);
-    if (is_cpu_family(plan))
+    if (rc_is_cpu_family(t))
         return snprintf(options, bytes,
                         "-DPRECISION=%d -DALONG=%d -DLANES=1 -DVECTOR=%d -DVECTORS=%d -DSTEP=%d -DFETCH=%d",
                         bits, grid->along, t->sweep_vector, t->sweep_vectors, grid->step,
@@ -216,17 +206,18 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     const rc_cl_plan *plan = b->plan;
     const rc_spec *spec = b->spec;
     const rc_view *view = &spec->inputs[input];
-    rc_cl_grid grid = rc_cl_sweep_grid(plan, view);
-    if (is_cpu_family(plan) && grid.along)
-        grid.step = plan->tuning.sweep_vector;
+    const rc_cl_grid grid = rc_cl_sweep_grid(plan, view);
     const cl_long T = view->shape[1], N = view->shape[2], R = rc_view_rows(view), rows = grid.block_rows;
     const cl_long blocks = grid.blocks, zero = 0, pitch = b->at.pitch;
     char options[400];
-    const int used = rc_cl_grid_options(plan, &grid, options, sizeof options);
-    snprintf(options + used, sizeof options - (size_t)used,
-             " -DELEMENT=%d -DCONTIGUOUS=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d",
-             (int)view->element, rc_is_contiguous(view) && N > 1, wants->moments, wants->sums, wants->entropy,
-             wants->lags, wants->entropy == 2 && rc_wants_gradients(spec));
+    int used = rc_cl_grid_options(plan, &grid, options, sizeof options);
+    used += snprintf(options + used, sizeof options - (size_t)used,
+                     " -DELEMENT=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d",
+                     (int)view->element, wants->moments, wants->sums, wants->entropy, wants->lags,
+                     wants->entropy == 2 && rc_wants_gradients(spec));
+    if (rc_is_cpu_family(&plan->tuning))
+        snprintf(options + used, sizeof options - (size_t)used, " -DCONTIGUOUS=%d",
+                 rc_is_contiguous(view) && N > 1);
     rc_cl_step *step;
     RC_TRY(rc_cl_add_step(b, "sweep.cl", options, "sweep", grid.across * grid.down, &step));
     step->first_unit = 10;
@@ -311,7 +302,7 @@ static ratecl_status add_reference(rc_cl_builder *b)
         return RATECL_OK;
     const rc_view *view = &b->spec->inputs[RC_REFERENCE];
     sweep_wants wants = { .moments = true };
-    if (is_cpu_family(b->plan) && are_alike(b->plan, view, &b->spec->inputs[RC_STATES]))
+    if (rc_is_cpu_family(&b->plan->tuning) && are_alike(b->plan, view, &b->spec->inputs[RC_STATES]))
         wants = states_wants(b->spec);
     wants.moments_alone = true;
     RC_TRY(make_records(b, RC_REFERENCE));

@@ -144,12 +144,7 @@ static ratecl_status time_plan(void *plan_state, const rc_evaluation *evaluation
     if (status == RATECL_OK)
         status = read_gradients(plan, evaluation, &exchange);
     clFinish(plan->context->queue);
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        if (exchange.inputs[k].memory)
-            clReleaseMemObject(exchange.inputs[k].memory);
-        if (exchange.gradients[k].memory)
-            clReleaseMemObject(exchange.gradients[k].memory);
-    }
+    rc_cl_exchange_release(&exchange);
     return status;
 }
 

@@ -18,9 +18,10 @@ typedef struct rc_device_limits {
 /* Two families of kernels read the states: one work-item per work-group with long vectors, for the caches of
  * CPUs, and work-groups of across x down work-items, for the memory of GPUs. Both leave the same partial
  * sums. */
-typedef enum rc_family { RC_FAMILY_CPU, RC_FAMILY_GPU, RC_FAMILY_COUNT } rc_family;
+typedef enum rc_family { RC_FAMILY_CPU, RC_FAMILY_GPU } rc_family;
 
-/* Named as in the kernels. A parameter of the other family is 0. */
+/* Named as in the kernels. A parameter that only the other family has is 0, but a number of work-items is 1.
+ */
 typedef struct rc_tuning {
     int32_t set; /* number of the kernel set, see rc_kernel_set_of() */
     int32_t sweep_lanes, sweep_vector, sweep_step;
@@ -44,6 +45,11 @@ typedef struct rc_kernel_set {
 } rc_kernel_set;
 
 const rc_kernel_set *rc_kernel_set_of(const rc_tuning *tuning);
+
+static inline bool rc_is_cpu_family(const rc_tuning *tuning)
+{
+    return rc_kernel_set_of(tuning)->family == RC_FAMILY_CPU;
+}
 
 enum { RC_TUNING_BYTES = 640 }; /* of all parameters as text, "set=gpu,sweep_lanes=256,..." */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A few threads that copy memory together: one alone does not reach the speed of a bus. */
+/* A few threads that copy memory together, since one alone does not reach the speed of a bus, or that compile
+ * programs. */
 #ifndef RATECL_SRC_OPENCL_WORKERS_H
 #define RATECL_SRC_OPENCL_WORKERS_H
 
