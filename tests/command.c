@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command: options, terms, output, exit statuses, devices. */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 
 #include "command_json.h"
-#include "command_run.h"
+#include "command_terminal.h"
 
 #include <errno.h>
 #include <math.h>
@@ -19,6 +19,12 @@ static const float weights[N][N] = { { 1, -2, 0.5F }, { 3, 0.25F, -1 }, { 0, 2, 
 static const float negative[2][N] = { { 1, 2, 3 }, { 4, -5, 6 } };
 static const float unknown[2][N] = { { 1, 2, 3 }, { 4, NAN, 6 } };
 
+/* One state of `states` is negative, and the last neuron is silent. */
+static const float signed_silent[T][N] = {
+    { 1, 2, 0 }, { 0, -0.5F, 0 }, { 3, 1, 0 }, { 2, 2, 0 }, { 0.25F, 5, 0 }
+};
+static const float unknown_weights[N][N] = { { 1, -2, 0.5F }, { 3, 0.25F, NAN }, { 0, 2, 1 } };
+
 static struct outcome outcome;
 
 static void write_inputs(void)
@@ -30,6 +36,8 @@ static void write_inputs(void)
     write_npy("negative.npy", "<f4", "(2, 3)", negative, sizeof negative);
     write_npy("nan.npy", "<f4", "(2, 3)", unknown, sizeof unknown);
     write_npy("step.npy", "<f4", "(1, 3)", states, sizeof states[0]);
+    write_npy("signed.npy", "<f4", "(5, 3)", signed_silent, sizeof signed_silent);
+    write_npy("nan-w.npy", "<f4", "(3, 3)", unknown_weights, sizeof unknown_weights);
 }
 
 /* ---- The definitions, at their defaults ---- */
@@ -147,6 +155,25 @@ START_TEST(help_and_version)
     assert_prints("devices --help", "--json");
     assert_prints("selftest --help", "--device D");
     assert_prints("tune --help", "--budget SECONDS");
+    assert_prints("-V", "ratecl ");
+    assert_prints("-h", "selftest");
+    assert_prints("help", "selftest");
+    assert_prints("help help", "selftest");
+    assert_prints("eval -h", "--axes ORDER");
+    assert_prints("help eval", "--axes ORDER");
+    assert_prints("help tune", "--budget SECONDS");
+}
+END_TEST
+
+/* Whatever it is printed to. */
+START_TEST(help_is_narrow)
+{
+    static const char *const lines[] = { "help", "help eval", "help devices", "help selftest", "help tune" };
+    for (size_t k = 0; k < sizeof lines / sizeof *lines; ++k) {
+        run(&outcome, lines[k]);
+        assert_done(&outcome, lines[k]);
+        assert_fits(outcome.out, 80, lines[k]);
+    }
 }
 END_TEST
 
@@ -156,6 +183,17 @@ static const struct wrong {
     const char *line, *message;
 } wrong[] = {
     { "evaluate s.npy", "evaluate: unknown command" },
+    { "help evaluate", "evaluate: unknown command" },
+    { "help eval devices", "devices: one command is expected" },
+    { "eval --axes tnx s.npy", "--axes: \"tnx\": expected the letters b, t and n" },
+    { "eval --axes ttn s.npy", "\"ttn\": expected" },
+    { "eval --axes ntt s.npy", "\"ntt\": expected" },
+    { "eval --axes nn s.npy", "\"nn\": expected" },
+    { "eval --axes n s.npy", "\"n\": expected" },
+    { "eval --axes btnb s.npy", "\"btnb\": expected" },
+    { "eval --axes= s.npy", "\"\": expected" },
+    { "eval --axes tn --axes nt s.npy", "--axes: given twice" },
+    { "eval - --reference -", "standard input is given 2 times; expected once" },
     { "tune s.npy", "no file or other operand is expected" },
     { "tune --budget 0", "--budget 0: expected a positive number" },
     { "tune --budget 1m", "--budget 1m: expected a positive number" },
@@ -172,6 +210,13 @@ static const struct wrong {
     { "eval --device cpu --device=cpu s.npy", "--device: given twice" },
     { "eval --gradient g.npy s.npy", "--gradient: unknown option" },
     { "eval -x s.npy", "-x: unknown option" },
+    { "eval \x1b[31mred\x1b]0;title\x07.npy", "ratecl: \\x1b[31mred\\x1b]0;title\\x07.npy: No such file" },
+    { "eval a\nratecl:\tb.npy", "ratecl: a\\x0aratecl:\\x09b.npy: No such file" },
+    { "eval \xc2\x9b\xff\x7f\xc3\xa4.npy", "ratecl: \\xc2\\x9b\\xff\\x7f\xc3\xa4.npy: No such file" },
+    { "eval --\x1b[2J s.npy", "--\\x1b[2J: unknown option" },
+    { "\x1b[2J", "\\x1b[2J: unknown command" },
+    { "eval --term \x1b[2J s.npy", "\\x1b[2J" },
+    { "eval --precision \x1b[2J s.npy", "\\x1b[2J" },
     { "eval -- --json", "--json: No such file" },
     { "eval --precision f16 s.npy", "\"f16\": expected f32 or f64" },
     { "eval --term rates s.npy", "unknown criterion \"rates\"" },
@@ -235,8 +280,102 @@ START_TEST(failed_evaluations)
     write_inputs();
     assert_refused("eval --device cpu --json --term entropy negative.npy", 1, "[0,1,1]");
     assert_refused("eval --device cpu --term firing_rate nan.npy", 1, "[0,1,1]");
+    assert_refused("eval --device cpu nan.npy", 1, "states: 1 of 6 elements are not finite");
     assert_refused("eval --device cpu --quiet --term population_kl --reference flat.npy s.npy", 1,
                    "variance");
+}
+END_TEST
+
+/* ---- Default terms that the values do not allow ---- */
+
+static const struct partial {
+    const char *inputs, *kept[6], *left_out[3]; /* what is said of those that are left out */
+} partial[] = {
+    { "negative.npy",
+      { "firing_rate", "firing_rate_dist", "state_prediction" },
+      { "ratecl: entropy is left out: states: 1 of 6 elements are negative, the first at [0,1,1]: -5\n" } },
+    { "--reference flat.npy s.npy",
+      { "firing_rate", "firing_rate_dist", "state_prediction", "entropy" },
+      { "ratecl: population_kl is left out: 1 of 3 neurons have no variance (states: 0, reference: 1), the "
+        "first at "
+        "[0,0,0] of reference" } },
+    { "--reference r.npy --weights w.npy signed.npy",
+      { "firing_rate", "firing_rate_dist", "state_prediction", "hebbian" },
+      { "ratecl: entropy is left out: states: 1 of 15 elements are negative, the first at [0,1,1]: -0.5\n",
+        "ratecl: population_kl is left out: 1 of 3 neurons have no variance (states: 1, reference: 0)" } },
+    { "step.npy",
+      { "firing_rate", "firing_rate_dist", "entropy" },
+      { "ratecl: state_prediction is left out: it compares time steps, and the states have one\n" } },
+    { "--weights nan-w.npy --reference r.npy signed.npy",
+      { "firing_rate", "firing_rate_dist", "state_prediction" },
+      { "ratecl: entropy is left out: states: 1 of 15",
+        "ratecl: hebbian is left out: weights: 1 of 9 elements are not "
+        "finite",
+        "ratecl: population_kl is left out: 1 of 3" } },
+};
+enum { PARTIAL_COUNT = sizeof partial / sizeof *partial };
+
+static struct json *evaluate(const char *line);
+static const struct json *term_of(const struct json *root, size_t index);
+
+static void assert_partial(const struct partial *expected, const char *device)
+{
+    char line[256];
+    size_t kept = 0, left_out = 0;
+    double total = 0;
+    snprintf(line, sizeof line, "eval --json --device %s %s", device, expected->inputs);
+    struct json *root = evaluate(line);
+    for (; expected->kept[kept]; ++kept) {
+        const struct json *term = term_of(root, kept);
+        ck_assert_str_eq(json_get(term, "criterion", JSON_STRING)->string, expected->kept[kept]);
+        total += json_get(term, "value", JSON_NUMBER)->number;
+    }
+    ck_assert_uint_eq(json_count(json_get(root, "terms", JSON_ARRAY)), kept);
+    ck_assert_double_eq(json_get(root, "total", JSON_NUMBER)->number, total);
+    json_free(root);
+    for (; left_out < 3 && expected->left_out[left_out]; ++left_out)
+        ck_assert_msg(strstr(outcome.err, expected->left_out[left_out]), "ratecl %s: no \"%s\" in: %s", line,
+                      expected->left_out[left_out], outcome.err);
+    size_t lines = 0;
+    for (const char *at = outcome.err; (at = strchr(at, '\n')) != NULL; ++at)
+        ++lines;
+    ck_assert_msg(lines == left_out, "ratecl %s: not %zu messages: %s", line, left_out, outcome.err);
+}
+
+START_TEST(partial_defaults)
+{
+    write_inputs();
+    assert_partial(&partial[_i], "cpu");
+    run(&outcome, "devices --json");
+    struct json *root = json_parse(outcome.out);
+    assert_partial(&partial[_i],
+                   json_get(json_item(json_get(root, "devices", JSON_ARRAY), 0), "id", JSON_STRING)->string);
+    json_free(root);
+}
+END_TEST
+
+/* The values are those of the terms alone, in each form of output. */
+START_TEST(partial_values)
+{
+    char partial_out[OUTPUT_MAX];
+    static const char *const forms[] = { "", "--quiet ", "--json ", "--precision f64 --quiet " };
+    write_inputs();
+    for (size_t k = 0; k < sizeof forms / sizeof *forms; ++k) {
+        char line[256];
+        snprintf(line, sizeof line, "eval --device cpu %snegative.npy", forms[k]);
+        run(&outcome, line);
+        assert_done(&outcome, line);
+        ck_assert_ptr_nonnull(strstr(outcome.err, "entropy is left out: "));
+        memcpy(partial_out, outcome.out, sizeof partial_out);
+        snprintf(line, sizeof line,
+                 "eval --device cpu %s--term firing_rate --term firing_rate_dist --term state_prediction "
+                 "negative.npy",
+                 forms[k]);
+        run(&outcome, line);
+        assert_done(&outcome, line);
+        ck_assert_str_eq(outcome.out, partial_out);
+        ck_assert_str_eq(outcome.err, "");
+    }
 }
 END_TEST
 
@@ -427,6 +566,95 @@ START_TEST(table)
 }
 END_TEST
 
+/* What `outcome` has on a terminal and elsewhere: no control characters but those of lines. */
+static void assert_printable(const char *text)
+{
+    for (; *text; ++text)
+        ck_assert_msg((unsigned char)*text >= 0x20 || *text == '\n' || *text == '\r', "0x%02x is printed",
+                      (unsigned)*text);
+}
+
+START_TEST(names_of_files)
+{
+    write_inputs();
+    write_npy("\x1b[31mred\n\xff.npy", "<f4", "(5, 3)", states, sizeof states);
+    run(&outcome, "eval --device cpu \x1b[31mred\n\xff.npy");
+    assert_done(&outcome, "on a name with control characters");
+    assert_printable(outcome.out);
+    ck_assert_ptr_nonnull(strstr(outcome.out, "states      \\x1b[31mred\\x0a\\xff.npy\n"));
+}
+END_TEST
+
+/* Labels, devices and paths are wrapped, and numbers stay whole. */
+START_TEST(tables_fit_terminals)
+{
+    static const char *const lines[] = {
+        "devices",
+        "eval --device cpu s.npy",
+        "eval --device cpu "
+        "./././././././././././././././././././././././././././././././././././././././././s.npy",
+        "eval --device cpu --precision f64 --reference r.npy --term entropy:eps=0.123456 --term "
+        "population_kl:symmetric=false,reg=0.0123456,reduction=sum,log=sigma,var_floor=0.0123456,"
+        "degenerate=skip,weight=-1.23456e-100 s.npy",
+        "eval --device cpu --precision f64 --reference r.npy --term population_kl:reduction=none s.npy",
+        "selftest --device cpu",
+    };
+    write_inputs();
+    for (size_t k = 0; k < sizeof lines / sizeof *lines; ++k) {
+        run_on_terminal(&outcome, 80, lines[k]);
+        assert_done(&outcome, lines[k]);
+        assert_fits(outcome.out, 80, lines[k]);
+        assert_printable(outcome.out);
+    }
+    run_on_terminal(&outcome, 60, lines[0]);
+    assert_fits(outcome.out, 60, lines[0]);
+    run_on_terminal(&outcome, 60, lines[3]);
+    assert_fits(outcome.out, 60, lines[3]);
+    run(&outcome, lines[3]);
+    ck_assert_ptr_nonnull(
+        strstr(outcome.out, "log=sigma, var_floor=0.0123456, degenerate=skip)  -1.23456e-100 "));
+}
+END_TEST
+
+/* A stream that pauses shows how much of it is read. */
+START_TEST(progress)
+{
+    enum { STEPS = 40000, HALF = STEPS / 2 };
+    static float wide[STEPS * N];
+    static char shown[OUTPUT_MAX];
+    int inner, ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    const int outer = open_terminal(80, &inner);
+    FILE *out = tmpfile();
+    ck_assert_ptr_nonnull(out);
+    const pid_t child = start("eval --device cpu -", ends[0], fileno(out), inner);
+    close(ends[0]);
+    close(inner);
+
+    char header[128];
+    unsigned char beginning[256];
+    snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }\n", STEPS,
+             N);
+    for (int t = 0; t < STEPS; ++t)
+        memcpy(wide + t * N, states[t % T], sizeof states[0]);
+    const size_t length = npy_bytes(beginning, 1, header, "", 0);
+    ck_assert_int_eq(write(ends[1], beginning, length), (ssize_t)length);
+    ck_assert_int_eq(write(ends[1], wide, sizeof wide / 2), sizeof wide / 2);
+    read_terminal(outer, "reading", shown);
+    read_terminal(outer, "[", shown);
+    read_terminal(outer, " %", shown);
+    ck_assert_int_eq(write(ends[1], wide + HALF * N, sizeof wide / 2), sizeof wide / 2);
+    close(ends[1]);
+    read_terminal(outer, NULL, shown);
+    ck_assert_int_eq(status_of(child), 0);
+    assert_fits(shown, 80, "eval");
+    close(outer);
+    read_back(out, outcome.out);
+    ck_assert_ptr_nonnull(strstr(outcome.out, "states      standard input\n"));
+}
+END_TEST
+
 START_TEST(quiet)
 {
     char *end;
@@ -436,6 +664,10 @@ START_TEST(quiet)
     ck_assert_str_eq(outcome.err, "");
     ck_assert_double_eq_tol(strtod(outcome.out, &end), 2 * state_prediction(1), 1e-12 * state_prediction(1));
     ck_assert_str_eq(end, "\n");
+    run(&outcome,
+        "eval --quiet --device cpu --reference flat.npy --term population_kl:degenerate=skip s.npy");
+    assert_done(&outcome, "--quiet");
+    ck_assert_str_eq(outcome.err, "ratecl: population_kl: 1 of 3 neurons left out: a variance of 0\n");
     struct json *root = evaluate("eval --quiet --json --device cpu s.npy");
     ck_assert_uint_eq(json_count(root), 5);
     json_free(root);
@@ -561,6 +793,9 @@ START_TEST(tune)
     ck_assert_str_eq(json_get(root, "file", JSON_STRING)->string, path_of("tuning.txt", path));
     ck_assert_int_eq(access(path, R_OK), 0);
     assert_prints("tune --budget 0.001", json_get(root, "parameters", JSON_STRING)->string);
+    run_on_terminal(&outcome, 80, "tune --budget 0.001");
+    assert_done(&outcome, "tune");
+    assert_fits(outcome.out, 80, "tune");
     json_free(root);
     ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
 }
@@ -572,10 +807,13 @@ int main(void)
     TCase *cases = tcase_create("command");
     tcase_set_timeout(cases, 120);
     tcase_add_test(cases, help_and_version);
+    tcase_add_test(cases, help_is_narrow);
     tcase_add_loop_test(cases, wrong_command_lines, 0, sizeof wrong / sizeof *wrong);
     tcase_add_test(cases, no_command);
     tcase_add_test(cases, no_device);
     tcase_add_test(cases, failed_evaluations);
+    tcase_add_loop_test(cases, partial_defaults, 0, PARTIAL_COUNT);
+    tcase_add_test(cases, partial_values);
     tcase_add_test(cases, json_defaults);
     tcase_add_test(cases, json_without_other_inputs);
     tcase_add_test(cases, json_parameters);
@@ -583,6 +821,9 @@ int main(void)
     tcase_add_test(cases, json_skipped);
     tcase_add_test(cases, json_numbers);
     tcase_add_test(cases, table);
+    tcase_add_test(cases, names_of_files);
+    tcase_add_test(cases, tables_fit_terminals);
+    tcase_add_test(cases, progress);
     tcase_add_test(cases, quiet);
     tcase_add_loop_test(cases, failed_writes, 0, PRINTING_COUNT);
     tcase_add_test(cases, devices);

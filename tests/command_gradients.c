@@ -215,6 +215,61 @@ START_TEST(precisions)
 }
 END_TEST
 
+/* The file's axes may come in any order, and the gradient's file has the same. */
+static const char *const orders[] = { "btn", "bnt", "tbn", "tnb", "nbt", "ntb", "tn", "nt" };
+enum { ORDER_COUNT = sizeof orders / sizeof *orders };
+
+/* Permute (B, T, N), or (1, B T, N) where `order` has two letters, to its axes; *shape becomes the text. */
+static void permute(const double *from, double *to, const char *order, char shape[64])
+{
+    const bool flat = strlen(order) == 2;
+    const int lengths[128] = { ['b'] = flat ? 1 : B, ['t'] = flat ? B * T : T, ['n'] = N };
+    int at[128] = { 0 }, used = snprintf(shape, 64, "(");
+    for (const char *axis = order; *axis; ++axis)
+        used += snprintf(shape + used, 64 - (size_t)used, axis[1] ? "%d, " : "%d)", lengths[(int)*axis]);
+    for (int k = 0; k < COUNT; ++k) {
+        at['n'] = k % N;
+        at['t'] = k / N % lengths['t'];
+        at['b'] = k / N / lengths['t'];
+        int index = 0;
+        for (const char *axis = order; *axis; ++axis)
+            index = index * lengths[(int)*axis] + at[(int)*axis];
+        to[index] = from[k];
+    }
+}
+
+START_TEST(orders_of_axes)
+{
+    static const char *const names[] = { "g.npy", "gr.npy" };
+    const bool flat = strlen(orders[_i]) == 2;
+    char line[LINE_SIZE], shape[64];
+    double permuted[COUNT], expected[COUNT], found[COUNT], plain[2][COUNT];
+    hide_opencl();
+    write_inputs();
+    snprintf(line, sizeof line,
+             "eval --device cpu --quiet --precision f64 --grad g.npy --grad-reference gr.npy " TERMS
+             "--reference %s %s",
+             flat ? "flat.npy" : "s.npy", flat ? "flat.npy" : "s.npy");
+    const double total = total_of(line);
+    for (int k = 0; k < 2; ++k)
+        read_gradient(names[k], "<f8", flat ? "(8, 3)" : "(2, 4, 3)", plain[k], COUNT);
+
+    permute(states, permuted, orders[_i], shape);
+    write_npy("permuted.npy", "<f8", shape, permuted, sizeof permuted);
+    snprintf(line, sizeof line,
+             "eval --device cpu --quiet --precision f64 --grad g.npy --grad-reference gr.npy " TERMS
+             "--axes %s --reference permuted.npy permuted.npy",
+             orders[_i]);
+    ck_assert_double_eq_tol(total_of(line), total, 1e-13 * fabs(total));
+    for (int k = 0; k < 2; ++k) {
+        permute(plain[k], expected, orders[_i], shape);
+        read_gradient(names[k], "<f8", shape, found, COUNT);
+        for (int e = 0; e < COUNT; ++e)
+            ck_assert_double_eq_tol(found[e], expected[e], 1e-13 * fabs(expected[e]) + 1e-14);
+    }
+}
+END_TEST
+
 /* Whole numbers that each type holds, in the file as its letter and order say. */
 static uint64_t bits_of(const char *code, unsigned number)
 {
@@ -248,7 +303,7 @@ static void write_variant(const char *name, char order, const char *code, bool f
     write_file(name, file, npy_bytes(file, 1, header, data, (size_t)(COUNT * bytes)));
 }
 
-static const char *const codes[] = { "f2", "f4", "f8", "u1", "i1", "i2", "u2", "i4", "u4" };
+static const char *const codes[] = { "f2", "f4", "f8", "u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8" };
 enum { CODE_COUNT = sizeof codes / sizeof *codes };
 
 START_TEST(element_types)
@@ -291,6 +346,26 @@ static void write_singles(const char *name, const char *shape, const double *ele
     write_npy(name, "<f4", shape, singles, count * sizeof *singles);
 }
 
+/* A device's gradient of a time-first file against its own of the batch-first one. */
+static void check_permuted(const char *device)
+{
+    char line[LINE_SIZE], shape[64];
+    double permuted[COUNT], expected[COUNT], found[COUNT];
+    snprintf(line, sizeof line, "eval --device %s --grad g.npy " TERMS "--reference r.npy s.npy", device);
+    run(&outcome, line);
+    assert_done(&outcome, line);
+    read_gradient("g.npy", "<f4", "(2, 4, 3)", found, COUNT);
+    permute(found, expected, "tbn", shape);
+    permute(states, permuted, "tbn", shape);
+    write_singles("tbn.npy", shape, permuted, COUNT);
+    snprintf(line, sizeof line, "eval --device %s --axes tbn --grad g.npy " TERMS "--reference r.npy tbn.npy",
+             device);
+    run(&outcome, line);
+    assert_done(&outcome, line);
+    read_gradient("g.npy", "<f4", shape, found, COUNT);
+    assert_close(found, expected, COUNT, 1e-5, device);
+}
+
 START_TEST(every_device)
 {
     double found[COUNT + T1 * N + N * N], expected[COUNT + T1 * N + N * N];
@@ -312,6 +387,7 @@ START_TEST(every_device)
         assert_close(found, expected, COUNT, 1e-5, id);
         assert_close(found + COUNT, expected + COUNT, (size_t)T1 * N, 1e-5, id);
         assert_close(found + COUNT + T1 * N, expected + COUNT + T1 * N, (size_t)N * N, 1e-5, id);
+        check_permuted(id);
     }
     json_free(root);
 }
@@ -323,14 +399,20 @@ START_TEST(reduction_none)
 {
     double found[COUNT], expected[COUNT];
     write_inputs();
-    evaluate("eval --device cpu --precision f64 --reference r.npy --term population_kl:reduction=none "
-             "--grad g.npy --grad-reference gr.npy s.npy");
-    read_gradient("g.npy", "<f8", "(2, 4, 3)", found, COUNT);
-    for (int k = 0; k < COUNT; k++)
-        ck_assert_double_eq(found[k], 0);
-    read_gradient("gr.npy", "<f8", "(5, 3)", found, (size_t)T1 * N);
-    for (int k = 0; k < T1 * N; k++)
-        ck_assert_double_eq(found[k], 0);
+    static const char *const forms[] = { "", "--quiet ", "--json ", "--quiet --json " };
+    for (size_t k = 0; k < sizeof forms / sizeof *forms; ++k) {
+        char line[LINE_SIZE];
+        snprintf(line, sizeof line,
+                 "eval --device cpu %s--reference r.npy --term population_kl:reduction=none --grad never.npy "
+                 "s.npy",
+                 forms[k]);
+        assert_refused(line, 2, "reduction=none");
+        assert_absent("never.npy");
+    }
+    assert_refused(
+        "eval --device cpu --reference r.npy --term population_kl:reduction=none --term entropy "
+        "--grad-reference never.npy s.npy",
+        2, "--grad-reference: no term that depends on the file of --reference takes part in the total");
 
     evaluate("eval --device cpu --precision f64 --term entropy --grad g.npy s.npy");
     read_gradient("g.npy", "<f8", "(2, 4, 3)", expected, COUNT);
@@ -504,6 +586,7 @@ int main(void)
     tcase_add_loop_test(tests, central_differences, 0, CASE_COUNT);
     tcase_add_test(tests, two_axes);
     tcase_add_test(tests, precisions);
+    tcase_add_loop_test(tests, orders_of_axes, 0, ORDER_COUNT);
     tcase_add_loop_test(tests, element_types, 0, CODE_COUNT);
     tcase_add_test(tests, every_device);
     tcase_add_test(tests, reduction_none);

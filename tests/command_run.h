@@ -6,6 +6,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARGUMENTS_MAX = 24, OUTPUT_MAX = 1 << 16, PATH_SIZE = 512 };
+enum { ARGUMENTS_MAX = 32, OUTPUT_MAX = 1 << 16, PATH_SIZE = 512 };
 
 struct outcome {
     int status; /* of the exit; 128 + the signal that ended it */
@@ -39,10 +40,10 @@ static inline void read_back(FILE *stream, char text[OUTPUT_MAX])
 }
 
 /* In the child: standard streams, directory, then the command itself. */
-static inline void become_command(char **arguments, int out, int err)
+static inline void become_command(char **arguments, int in, int out, int err)
 {
     const char *command = getenv("RATECL_COMMAND");
-    if (!command || chdir(directory) != 0 || dup2(err, STDERR_FILENO) < 0)
+    if (!command || chdir(directory) != 0 || dup2(err, STDERR_FILENO) < 0 || dup2(in, STDIN_FILENO) < 0)
         _exit(99);
     if (out < 0)
         close(STDOUT_FILENO);
@@ -52,9 +53,9 @@ static inline void become_command(char **arguments, int out, int err)
     _exit(98);
 }
 
-/* Run "ratecl" with the words of `line`, which single spaces part, in the files' directory. Standard
- * output goes to the descriptor `out` (below 0: it is closed), errors to `outcome`. */
-static inline void run_into(struct outcome *outcome, int out, const char *line)
+/* Start "ratecl" with the words of `line`, which single spaces part, in the files' directory. `out` below 0:
+ * standard output is closed. */
+static inline pid_t start(const char *line, int in, int out, int err)
 {
     char words[1024], *arguments[ARGUMENTS_MAX] = { "ratecl" }, *rest = words;
     snprintf(words, sizeof words, "%s", line);
@@ -63,17 +64,36 @@ static inline void run_into(struct outcome *outcome, int out, const char *line)
         ck_assert_int_lt(count, ARGUMENTS_MAX - 1);
         arguments[count] = word;
     }
-    FILE *err = tmpfile();
-    ck_assert_ptr_nonnull(err);
     const pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0)
-        become_command(arguments, out, fileno(err));
+        become_command(arguments, in, out, err);
+    return child;
+}
+
+static inline int status_of(pid_t child)
+{
     int status;
     ck_assert_int_eq(waitpid(child, &status, 0), child);
-    outcome->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Run a line from start to end, with errors to `outcome`. */
+static inline void run_between(struct outcome *outcome, int in, int out, const char *line)
+{
+    FILE *err = tmpfile();
+    ck_assert_ptr_nonnull(err);
+    outcome->status = status_of(start(line, in, out, fileno(err)));
     outcome->out[0] = '\0';
     read_back(err, outcome->err);
+}
+
+static inline void run_into(struct outcome *outcome, int out, const char *line)
+{
+    const int nothing = open("/dev/null", O_RDONLY);
+    ck_assert_int_ge(nothing, 0);
+    run_between(outcome, nothing, out, line);
+    close(nothing);
 }
 
 static inline void run(struct outcome *outcome, const char *line)
@@ -81,6 +101,18 @@ static inline void run(struct outcome *outcome, const char *line)
     FILE *out = tmpfile();
     ck_assert_ptr_nonnull(out);
     run_into(outcome, fileno(out), line);
+    read_back(out, outcome->out);
+}
+
+/* The same with a file as standard input. */
+static inline void run_from(struct outcome *outcome, const char *name, const char *line)
+{
+    char path[PATH_SIZE];
+    FILE *out = tmpfile();
+    const int in = open(path_of(name, path), O_RDONLY);
+    ck_assert_msg(out && in >= 0, "%s cannot be opened", path);
+    run_between(outcome, in, fileno(out), line);
+    close(in);
     read_back(out, outcome->out);
 }
 

@@ -2,12 +2,18 @@
 #include "arguments.h"
 
 #include "command.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { HELP_COLUMN = 26 };
+
+bool arguments_is_help(const char *argument)
+{
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
 
 static void print_option(const char *name, const char *metavariable, const char *help)
 {
@@ -16,22 +22,20 @@ static void print_option(const char *name, const char *metavariable, const char 
         putchar('\n');
         column = 0;
     }
-    for (const char *line = help; line;) {
-        const char *end = strchr(line, '\n');
-        const int length = end ? (int)(end - line) : (int)strlen(line);
-        printf("%*s%.*s\n", HELP_COLUMN - column, "", length, line);
-        column = 0;
-        line = end ? end + 1 : NULL;
-    }
+    printf("%*s", HELP_COLUMN - column, "");
+    text_wrap(stdout, help, HELP_COLUMN, HELP_WIDTH);
+    putchar('\n');
 }
 
 static void print_help(const struct command *command)
 {
-    printf("Usage: ratecl %s [options]%s%s\n%s\n\nOptions:\n", command->name, command->operand ? " " : "",
-           command->operand ? command->operand : "", command->summary);
+    printf("Usage: ratecl %s [options]%s%s\n", command->name, command->operand ? " " : "",
+           command->operand ? command->operand : "");
+    text_wrap(stdout, command->summary, 0, HELP_WIDTH);
+    fputs("\n\nOptions:\n", stdout);
     for (size_t k = 0; k < command->option_count; k++)
         print_option(command->options[k].name, command->options[k].metavariable, command->options[k].help);
-    print_option("--help", NULL, "print this help");
+    print_option("-h, --help", NULL, "print this help");
     if (command->notes)
         printf("\n%s", command->notes);
 }
@@ -96,7 +100,7 @@ parse_result arguments_parse(const struct command *command, int argc, char **arg
             options_end = true;
             continue;
         }
-        if (strcmp(argument, "--help") == 0) {
+        if (arguments_is_help(argument)) {
             print_help(command);
             return PARSE_HELPED;
         }

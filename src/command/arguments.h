@@ -19,7 +19,7 @@ struct option {
     const char *metavariable; /* of its value in the help; NULL for a flag */
     option_kind kind;
     size_t offset;    /* in the settings: of a bool, a const char * or a text_list */
-    const char *help; /* lines, parted by \n */
+    const char *help; /* is wrapped when it is printed */
 };
 
 struct command {
@@ -28,11 +28,14 @@ struct command {
     const char *summary;
     const struct option *options;
     size_t option_count;
-    const char *notes; /* more help, after the options; may be NULL */
+    const char *notes; /* more help, after the options, in lines; may be NULL */
     int (*run)(int argc, char **argv);
 };
 
 typedef enum parse_result { PARSE_DONE, PARSE_HELPED, PARSE_REFUSED } parse_result;
+
+/* True for the options that ask for help. */
+bool arguments_is_help(const char *argument);
 
 /* Read argv[1..] into `settings`, zeroed by the caller, and *operand. PARSE_HELPED: --help was asked for
  * and printed. PARSE_REFUSED: the reason is on standard error. Lists are the caller's to free always. */

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
 #include "output.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A terminal that has fewer columns left for a device gets it on lines of its own. */
+enum { DEVICE_COLUMNS = 24, NARROW_INDENT = 4 };
 
 struct settings {
     bool json;
@@ -48,11 +52,11 @@ static void print_json(const ratecl_device_info *devices, size_t count)
     puts("\n]}");
 }
 
-static int widest(const ratecl_device_info *devices, size_t count, size_t offset, const char *title)
+static int widest_id(const ratecl_device_info *devices, size_t count)
 {
-    int width = (int)strlen(title);
+    int width = (int)strlen("id");
     for (size_t k = 0; k < count; k++) {
-        const int length = (int)strlen((const char *)&devices[k] + offset);
+        const int length = (int)strlen(devices[k].id);
         width = length > width ? length : width;
     }
     return width;
@@ -63,39 +67,48 @@ static void print_choice(const ratecl_device_info *devices, size_t count)
     const char *variable = getenv("RATECL_DEVICE");
     const bool named = variable && variable[0] != '\0';
     const ratecl_device_info *chosen = NULL;
+    char text[4096];
     for (size_t k = 0; k < count; k++)
         if (devices[k].chosen)
             chosen = &devices[k];
     if (!chosen)
-        printf("No device is chosen without --device: RATECL_DEVICE is \"%s\", which none of these is.\n",
-               named ? variable : "");
+        snprintf(text, sizeof text,
+                 "No device is chosen without --device: RATECL_DEVICE is \"%s\", which none of these is.",
+                 named ? variable : "");
     else if (named)
-        printf("* %s is chosen without --device: RATECL_DEVICE is \"%s\".\n", chosen->id, variable);
+        snprintf(text, sizeof text, "* %s is chosen without --device: RATECL_DEVICE is \"%s\".", chosen->id,
+                 variable);
     else if (chosen->kind == RATECL_DEVICE_OPENMP)
-        printf("* %s is chosen without --device: there is no OpenCL device.\n", chosen->id);
+        snprintf(text, sizeof text, "* %s is chosen without --device: there is no OpenCL device.",
+                 chosen->id);
     else
-        printf("* %s is chosen without --device: the best OpenCL device (gpu before accelerator, cpu, "
-               "software).\n",
-               chosen->id);
+        snprintf(text, sizeof text,
+                 "* %s is chosen without --device: the best OpenCL device (gpu before accelerator, cpu, "
+                 "software).",
+                 chosen->id);
+    text_wrap(stdout, text, 0, text_width(stdout));
+    putchar('\n');
     if (!ratecl_has_opencl())
         puts("This build of ratecl has no OpenCL.");
 }
 
 static void print_table(const ratecl_device_info *devices, size_t count)
 {
-    const int id = widest(devices, count, offsetof(ratecl_device_info, id), "id");
-    const int name = widest(devices, count, offsetof(ratecl_device_info, name), "name");
-    const int platform = widest(devices, count, offsetof(ratecl_device_info, platform), "platform");
-    printf("  %-*s  %-11s  %-*s  %-*s  fp64  memory\n", id, "id", "kind", name, "name", platform, "platform");
+    const int id = widest_id(devices, count), width = text_width(stdout);
+    printf("  %-*s  %-11s  fp64  %-10s  device\n", id, "id", "kind", "memory");
     for (size_t k = 0; k < count; k++) {
         const ratecl_device_info *device = &devices[k];
-        printf("%c %-*s  %-11s  %-*s  %-*s  %-4s  ", device->chosen ? '*' : ' ', id, device->id,
-               kind_name(device->kind), name, device->name, platform, device->platform,
-               device->fp64 ? "yes" : "no");
+        char memory[32] = "unknown", text[sizeof device->name + sizeof device->platform + 4];
         if (device->memory > 0)
-            printf("%.1f GiB\n", (double)device->memory / 0x1p30);
-        else
-            puts("unknown");
+            snprintf(memory, sizeof memory, "%.1f GiB", (double)device->memory / 0x1p30);
+        const int column = printf("%c %-*s  %-11s  %-4s  %-10s  ", device->chosen ? '*' : ' ', id, device->id,
+                                  kind_name(device->kind), device->fp64 ? "yes" : "no", memory);
+        snprintf(text, sizeof text, "%s (%s)", device->name, device->platform);
+        const bool narrow = width > 0 && width - column < DEVICE_COLUMNS;
+        if (narrow)
+            printf("\n%*s", NARROW_INDENT, "");
+        text_wrap(stdout, text, narrow || column < 0 ? NARROW_INDENT : column, width);
+        putchar('\n');
     }
     putchar('\n');
     print_choice(devices, count);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `ratecl eval`: what the command line says, the files that it names, and what is printed. */
 #include "command.h"
-#include "npy.h"
-#include "npy_output.h"
+#include "default_terms.h"
+#include "interrupt.h"
+#include "job.h"
 #include "output.h"
 
 #include <inttypes.h>
@@ -9,23 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The inputs of an evaluation, in the order in which their files are opened. */
-enum { STATES, REFERENCE, WEIGHTS, INPUT_COUNT };
-
-/* What each input and the gradient with respect to it are called. */
-static const struct {
-    const char *option, *gradient_option;
-    ratecl_criterion reader; /* the one criterion that depends on it; states matter to each */
-    uint32_t gradient_output;
-} kinds[INPUT_COUNT] = {
-    [STATES] = { .gradient_option = "--grad", .gradient_output = RATECL_OUTPUT_GRADIENT_STATES },
-    [REFERENCE] = { "--reference", "--grad-reference", RATECL_POPULATION_KL,
-                    RATECL_OUTPUT_GRADIENT_REFERENCE },
-    [WEIGHTS] = { "--weights", "--grad-weights", RATECL_HEBBIAN, RATECL_OUTPUT_GRADIENT_WEIGHTS },
-};
-
 struct settings {
-    const char *device, *precision;
+    const char *device, *precision, *axes;
     const char *inputs[INPUT_COUNT], *gradients[INPUT_COUNT]; /* paths; NULL: not given */
     struct text_list terms;
     bool json, quiet;
@@ -33,17 +20,22 @@ struct settings {
 
 static const struct option options[] = {
     { "--device", "D", OPTION_TEXT, offsetof(struct settings, device),
-      "cpu: the OpenMP path; opencl: the best OpenCL device;\n"
-      "opencl:TEXT: the first whose name or platform contains TEXT;\n"
-      "opencl:P.D: platform P, device D. Default: RATECL_DEVICE from the\n"
-      "environment, else the best OpenCL device, else cpu" },
+      "cpu: the OpenMP path; opencl: the best OpenCL device; opencl:TEXT: the first whose name or platform "
+      "contains TEXT; opencl:P.D: platform P, device D. Default: RATECL_DEVICE from the environment, else "
+      "the "
+      "best OpenCL device, else cpu" },
     { "--term", "NAME[:key=value,...]", OPTION_LIST, offsetof(struct settings, terms),
-      "a criterion with its parameters; may be given again.\n"
-      "Default: every criterion that the inputs allow" },
+      "a criterion with its parameters; may be given again. Default: every criterion that the inputs and "
+      "their "
+      "values allow" },
     { "--weights", "W.npy", OPTION_TEXT, offsetof(struct settings, inputs[WEIGHTS]),
       "the (N, N) weights of hebbian" },
     { "--reference", "S1.npy", OPTION_TEXT, offsetof(struct settings, inputs[REFERENCE]),
       "the reference states of population_kl, with the same N" },
+    { "--axes", "ORDER", OPTION_TEXT, offsetof(struct settings, axes),
+      "the axes of STATES.npy and S1.npy in the files' order, such as tbn or nt: b for batch, t for time, n "
+      "for "
+      "neuron. Default: btn, or tn where there are two axes" },
     { "--precision", "f32|f64", OPTION_TEXT, offsetof(struct settings, precision),
       "of the arithmetic, and of the elements of gradients (f32)" },
     { "--grad", "OUT.npy", OPTION_TEXT, offsetof(struct settings, gradients[STATES]),
@@ -55,12 +47,16 @@ static const struct option options[] = {
     { "--json", NULL, OPTION_FLAG, offsetof(struct settings, json),
       "print one JSON object instead of the table" },
     { "--quiet", NULL, OPTION_FLAG, offsetof(struct settings, quiet),
-      "print the total alone instead of the table, and never a\n"
-      "progress bar; with --json, the object as usual" },
+      "print the total alone instead of the table, and never a progress bar; with --json, the object as "
+      "usual" },
 };
 
 static const char notes[] =
-    "STATES.npy and S1.npy hold (time, neuron) or (batch, time, neuron) arrays.\n"
+    "STATES.npy, S1.npy or W.npy may be - for standard input.\n"
+    "\n"
+    "Where --axes names three axes, a file with two has these without b. Where it\n"
+    "names two, the third has the length 1. A gradient has the axes of its input.\n"
+    "Messages count elements from 0, as [b,t,i], whatever the order in the file is.\n"
     "\n"
     "Criteria and their parameters, the default first; each also takes weight=1:\n"
     "  firing_rate       metric=l2|l1, target=0\n"
@@ -71,34 +67,24 @@ static const char notes[] =
     "  population_kl     symmetric=true|false, reg=1e-3, reduction=mean|sum|none,\n"
     "                    log=variance|sigma, var_floor=0, degenerate=error|skip\n"
     "                                                             (needs --reference)\n"
+    "Without --term, a criterion that the values do not allow (entropy of negative\n"
+    "states, the divergence of a neuron without variance) is left out, and named on\n"
+    "standard error with the reason. A term that is given must be possible.\n"
     "\n"
     "Files are in NumPy's format 1.0 to 3.0, in C or Fortran order. Little-endian f2,\n"
-    "f4, f8, u1 and b1 are read in place; big-endian ones are converted to little-endian,\n"
-    "i1, i2 and u2 to f32, i4 and u4 to f64 (f32 on a device without fp64).\n"
+    "f4, f8, u1 and b1 are read in place; big-endian ones are converted to\n"
+    "little-endian, i1, i2 and u2 to f32, i4, u4, i8 and u8 to f64 (f32 on a device\n"
+    "without fp64). An i8 or u8 that f64 does not hold exactly is refused. In b1 each\n"
+    "byte that is not 0 counts as 1.\n"
     "\n"
-    "A gradient has the shape of its input, in C order, as little-endian f4 or f8 by\n"
-    "--precision. A term with reduction=none takes no part in the total, and so none in a\n"
-    "gradient. A gradient's file comes to its name whole, when the evaluation is done: one\n"
-    "that was there is replaced then, and stays as it is when something fails.\n"
+    "A gradient has the axes of its input, the last one contiguous, as little-endian\n"
+    "f4 or f8 by --precision. A term with reduction=none takes no part in the total,\n"
+    "and so none in a gradient. A gradient's file comes to its name whole, when the\n"
+    "evaluation is done: one that was there is replaced then, and stays as it is when\n"
+    "something fails or a signal ends the command.\n"
     "\n"
-    "Exit status: 0 done, 1 the evaluation failed, 2 the command line or a file is wrong,\n"
-    "3 no such device.\n";
-
-/* What one evaluation holds; zeroed at first, all of it released at the end. */
-struct job {
-    struct settings settings;
-    ratecl_precision precision;
-    struct npy_file files[INPUT_COUNT];
-    struct npy_output gradients[INPUT_COUNT]; /* of those without a path nothing is wanted */
-    ratecl_term *terms;
-    size_t term_count;
-    ratecl_context *context;
-    ratecl_device_info device;
-    ratecl_plan *plan;
-    double *values;
-    int64_t *skipped;
-    double total;
-};
+    "Exit status: 0 done, 1 the evaluation failed, 2 the command line or a file is\n"
+    "wrong, 3 no such device.\n";
 
 static int memory_ran_out(void)
 {
@@ -108,9 +94,9 @@ static int memory_ran_out(void)
 
 /* ---- What the command line says ---- */
 
-static int read_precision(struct job *job)
+static int read_precision(const struct settings *settings, struct job *job)
 {
-    const char *text = job->settings.precision;
+    const char *text = settings->precision;
     for (int k = RATECL_PRECISION_F32; k <= RATECL_PRECISION_F64; k++)
         if (!text || strcmp(text, precision_name((ratecl_precision)k)) == 0) {
             job->precision = (ratecl_precision)k;
@@ -120,9 +106,31 @@ static int read_precision(struct job *job)
     return COMMAND_WRONG;
 }
 
-static int parse_terms(struct job *job)
+static int check_axes(const struct settings *settings)
 {
-    const struct text_list *texts = &job->settings.terms;
+    if (!settings->axes || npy_axes_valid(settings->axes))
+        return COMMAND_DONE;
+    complain(
+        "--axes: \"%s\": expected the letters b, t and n in the order of the file's axes, such as tbn, or "
+        "two of them, such as nt",
+        settings->axes);
+    return COMMAND_WRONG;
+}
+
+static int check_standard_input(const struct settings *settings)
+{
+    int count = 0;
+    for (int k = 0; k < INPUT_COUNT; ++k)
+        count += settings->inputs[k] && strcmp(settings->inputs[k], "-") == 0;
+    if (count < 2)
+        return COMMAND_DONE;
+    complain("-: standard input is given %d times; expected once", count);
+    return COMMAND_WRONG;
+}
+
+static int parse_terms(const struct settings *settings, struct job *job)
+{
+    const struct text_list *texts = &settings->terms;
     job->terms = calloc(texts->count, sizeof *job->terms);
     if (!job->terms)
         return memory_ran_out();
@@ -144,99 +152,83 @@ static bool has_term(const struct job *job, ratecl_criterion criterion)
 }
 
 /* An input that no term reads would be ignored; one that is missing is named by its option. */
-static int check_inputs(const struct job *job)
+static int check_inputs(const struct settings *settings, const struct job *job)
 {
     for (int k = REFERENCE; k < INPUT_COUNT; k++) {
-        const bool used = has_term(job, kinds[k].reader);
-        if (used == (job->settings.inputs[k] != NULL))
+        const struct input_kind *kind = &input_kinds[k];
+        const bool used = has_term(job, kind->reader);
+        if (used == (settings->inputs[k] != NULL))
             continue;
         if (used)
-            complain("the term %s needs %s", ratecl_criterion_name(kinds[k].reader), kinds[k].option);
+            complain("the term %s needs %s", ratecl_criterion_name(kind->reader), kind->option);
         else
-            complain("%s: no term uses it; %s would", kinds[k].option,
-                     ratecl_criterion_name(kinds[k].reader));
+            complain("%s: no term uses it; %s would", kind->option, ratecl_criterion_name(kind->reader));
         return COMMAND_WRONG;
     }
     return COMMAND_DONE;
 }
 
-/* Without a term that depends on the input, a gradient could only be 0. */
-static int check_gradients(const struct job *job)
+/* Without a term in the total that depends on the input, a gradient could only be 0. */
+static int check_gradients(const struct settings *settings, const struct job *job)
 {
-    for (int k = REFERENCE; k < INPUT_COUNT; k++)
-        if (job->settings.gradients[k] && !has_term(job, kinds[k].reader)) {
-            complain("%s: no term depends on the file of %s; %s would", kinds[k].gradient_option,
-                     kinds[k].option, ratecl_criterion_name(kinds[k].reader));
-            return COMMAND_WRONG;
-        }
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        const struct input_kind *kind = &input_kinds[k];
+        if (!settings->gradients[k] || job_has_reader(job, k))
+            continue;
+        if (k == STATES || has_term(job, kind->reader))
+            complain("%s: no term that depends on %s%s takes part in the total (reduction=none), so that the "
+                     "gradient would be 0; expected reduction=mean or sum",
+                     kind->gradient_option, k == STATES ? "the states" : "the file of ",
+                     k == STATES ? "" : kind->option);
+        else
+            complain("%s: no term depends on the file of %s; %s would", kind->gradient_option, kind->option,
+                     ratecl_criterion_name(kind->reader));
+        return COMMAND_WRONG;
+    }
     return COMMAND_DONE;
 }
 
 /* With --quiet alone the total is all that is printed. */
-static int check_total(const struct job *job)
+static int check_total(const struct settings *settings, const struct job *job)
 {
-    if (!job->settings.quiet || job->settings.json)
+    if (!settings->quiet || settings->json || job_has_reader(job, STATES))
         return COMMAND_DONE;
-    for (size_t k = 0; k < job->term_count; k++)
-        if (job->terms[k].criterion != RATECL_POPULATION_KL ||
-            job->terms[k].reduction != RATECL_REDUCTION_NONE)
-            return COMMAND_DONE;
     complain("--quiet prints the total, in which no term takes part (reduction=none); add --json");
     return COMMAND_WRONG;
-}
-
-static int choose_terms(struct job *job)
-{
-    const struct {
-        ratecl_criterion criterion;
-        bool allowed;
-    } all[] = { { RATECL_FIRING_RATE, true },
-                { RATECL_FIRING_RATE_DIST, true },
-                { RATECL_STATE_PREDICTION, job->files[STATES].header.shape[1] > 1 },
-                { RATECL_ENTROPY, true },
-                { RATECL_HEBBIAN, job->settings.inputs[WEIGHTS] != NULL },
-                { RATECL_POPULATION_KL, job->settings.inputs[REFERENCE] != NULL } };
-    const size_t count = sizeof all / sizeof *all;
-    job->terms = calloc(count, sizeof *job->terms);
-    if (!job->terms)
-        return memory_ran_out();
-    for (size_t k = 0; k < count; k++)
-        if (all[k].allowed)
-            ratecl_term_init(&job->terms[job->term_count++], all[k].criterion);
-    return COMMAND_DONE;
 }
 
 /* ---- Files ---- */
 
 static int check_shapes(const struct job *job)
 {
-    const int64_t N = job->files[STATES].header.shape[2];
+    const int64_t N = job->files[STATES].shape[2];
     const struct npy_file *reference = &job->files[REFERENCE], *weights = &job->files[WEIGHTS];
-    if (reference->path && reference->header.shape[2] != N) {
-        complain("%s: it has %" PRId64 " neurons; expected %" PRId64 ", as in %s", reference->path,
-                 reference->header.shape[2], N, job->files[STATES].path);
+    if (reference->name && reference->shape[2] != N) {
+        complain("%s: it has %" PRId64 " neurons; expected %" PRId64 ", as in %s", reference->name,
+                 reference->shape[2], N, job->files[STATES].name);
         return COMMAND_WRONG;
     }
-    const int64_t *shape = weights->header.shape;
-    if (weights->path && weights->header.axes != 2) {
-        complain("%s: it has %d axes; expected 2, (%" PRId64 ", %" PRId64 ")", weights->path,
+    if (weights->name && weights->header.axes != 2) {
+        complain("%s: it has %d axes; expected 2, (%" PRId64 ", %" PRId64 ")", weights->name,
                  weights->header.axes, N, N);
         return COMMAND_WRONG;
     }
-    if (weights->path && (shape[1] != N || shape[2] != N)) {
+    const int64_t *lengths = weights->header.lengths;
+    if (weights->name && (lengths[0] != N || lengths[1] != N)) {
         complain("%s: its shape is (%" PRId64 ", %" PRId64 "); expected (%" PRId64 ", %" PRId64
                  "), as %s has %" PRId64 " neurons",
-                 weights->path, shape[1], shape[2], N, N, job->files[STATES].path, N);
+                 weights->name, lengths[0], lengths[1], N, N, job->files[STATES].name, N);
         return COMMAND_WRONG;
     }
     return COMMAND_DONE;
 }
 
-static int open_files(struct job *job)
+static int open_files(const struct settings *settings, struct job *job)
 {
     for (int k = 0; k < INPUT_COUNT; k++) {
-        const char *path = job->settings.inputs[k];
-        const int status = path ? npy_open(&job->files[k], path) : COMMAND_DONE;
+        const char *path = settings->inputs[k];
+        const char *axes = k != WEIGHTS && settings->axes ? settings->axes : NPY_AXES;
+        const int status = path ? npy_open(&job->files[k], path, axes) : COMMAND_DONE;
         if (status != COMMAND_DONE)
             return status;
     }
@@ -249,186 +241,92 @@ static int check_place(const struct job *job, int index)
     const struct npy_output *gradient = &job->gradients[index];
     for (int k = 0; k < INPUT_COUNT; k++) {
         const char *other = NULL;
-        if (job->files[k].path && npy_output_is_file(gradient, &job->files[k]))
+        if (job->files[k].name && npy_output_is_file(gradient, &job->files[k]))
             other = "an input";
         else if (k < index && job->gradients[k].path && npy_output_is_output(gradient, &job->gradients[k]))
-            other = kinds[k].gradient_option;
+            other = input_kinds[k].gradient_option;
         if (!other)
             continue;
-        complain("%s: %s is the file of %s too; expected another one", kinds[index].gradient_option,
+        complain("%s: %s is the file of %s too; expected another one", input_kinds[index].gradient_option,
                  gradient->path, other);
         return COMMAND_WRONG;
     }
     return COMMAND_DONE;
 }
 
-static int open_gradients(struct job *job)
+static int open_gradients(const struct settings *settings, struct job *job)
 {
-    int status = check_gradients(job);
+    int status = check_gradients(settings, job);
+    bool started = false;
     for (int k = 0; k < INPUT_COUNT && status == COMMAND_DONE; k++) {
-        if (!job->settings.gradients[k])
+        if (!settings->gradients[k])
             continue;
-        status = npy_output_open(&job->gradients[k], job->settings.gradients[k]);
+        if (!started)
+            interrupt_start();
+        started = true;
+        status = npy_output_open(&job->gradients[k], settings->gradients[k]);
         if (status == COMMAND_DONE)
             status = check_place(job, k);
     }
     return status;
 }
 
-static int prepare(struct job *job)
+static int prepare_terms(const struct settings *settings, struct job *job)
 {
-    int status = read_precision(job);
-    const bool terms_given = job->settings.terms.count > 0;
-    if (status == COMMAND_DONE && terms_given)
-        status = parse_terms(job);
-    if (status == COMMAND_DONE && terms_given)
-        status = check_inputs(job);
+    const int status = parse_terms(settings, job);
+    return status == COMMAND_DONE ? check_inputs(settings, job) : status;
+}
+
+static int prepare(const struct settings *settings, struct job *job)
+{
+    const bool terms_given = settings->terms.count > 0;
+    job->device_name = settings->device;
+    int status = read_precision(settings, job);
     if (status == COMMAND_DONE)
-        status = open_files(job);
-    if (status == COMMAND_DONE && !terms_given)
-        status = choose_terms(job);
+        status = check_axes(settings);
     if (status == COMMAND_DONE)
-        status = check_total(job);
-    return status == COMMAND_DONE ? open_gradients(job) : status;
+        status = check_standard_input(settings);
+    if (status == COMMAND_DONE && terms_given)
+        status = prepare_terms(settings, job);
+    if (status == COMMAND_DONE)
+        status = open_files(settings, job);
+    if (status == COMMAND_DONE && !terms_given && !default_terms_choose(job))
+        status = memory_ran_out();
+    if (status == COMMAND_DONE)
+        status = check_total(settings, job);
+    return status == COMMAND_DONE ? open_gradients(settings, job) : status;
 }
 
-/* ---- The evaluation ---- */
+/* ---- Results ---- */
 
-static ratecl_status make_context(struct job *job)
+/* The table and the JSON object say this in their own ways. */
+static void report_skipped(const struct job *job)
 {
-    ratecl_context_options wanted = RATECL_CONTEXT_OPTIONS_INIT;
-    wanted.device = job->settings.device;
-    job->device.size = sizeof job->device;
-    ratecl_status status = ratecl_context_create(&wanted, &job->context);
-    if (status == RATECL_OK)
-        status = ratecl_context_device(job->context, &job->device);
-    return status;
+    for (size_t k = 0; k < job->term_count; ++k)
+        if (job->skipped[k] > 0)
+            complain("%s: %" PRId64 " of %" PRId64 " neurons left out: a variance of 0",
+                     ratecl_criterion_name(job->terms[k].criterion), job->skipped[k],
+                     job->files[STATES].shape[2]);
 }
 
-static ratecl_status make_plan(struct job *job)
-{
-    ratecl_plan_options wanted = RATECL_PLAN_OPTIONS_INIT;
-    wanted.precision = job->precision;
-    wanted.states = &job->files[STATES].layout;
-    wanted.reference = job->files[REFERENCE].path ? &job->files[REFERENCE].layout : NULL;
-    wanted.weights = job->files[WEIGHTS].path ? &job->files[WEIGHTS].layout : NULL;
-    wanted.terms = job->terms;
-    wanted.term_count = job->term_count;
-    for (int k = 0; k < INPUT_COUNT; k++)
-        if (job->gradients[k].path)
-            wanted.outputs |= kinds[k].gradient_output;
-    return ratecl_plan_create(job->context, &wanted, &job->plan);
-}
-
-static bool make_room(struct job *job)
-{
-    job->values = calloc(ratecl_plan_value_count(job->plan), sizeof *job->values);
-    job->skipped = calloc(job->term_count, sizeof *job->skipped);
-    bool memory = job->values && job->skipped;
-    for (int k = 0; k < INPUT_COUNT && memory; k++)
-        if (job->gradients[k].path)
-            memory = npy_output_allocate(&job->gradients[k], &job->files[k].header, job->precision);
-    return memory;
-}
-
-static ratecl_status evaluate(struct job *job)
-{
-    const struct npy_file *files = job->files;
-    const struct npy_output *gradients = job->gradients;
-    ratecl_inputs inputs = RATECL_INPUTS_INIT;
-    inputs.states = npy_data(&files[STATES]);
-    inputs.states_bytes = npy_data_bytes(&files[STATES]);
-    if (files[REFERENCE].path) {
-        inputs.reference = npy_data(&files[REFERENCE]);
-        inputs.reference_bytes = npy_data_bytes(&files[REFERENCE]);
-    }
-    if (files[WEIGHTS].path) {
-        inputs.weights = npy_data(&files[WEIGHTS]);
-        inputs.weights_bytes = npy_data_bytes(&files[WEIGHTS]);
-    }
-    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
-    outputs.values = job->values;
-    outputs.value_count = ratecl_plan_value_count(job->plan);
-    outputs.total = &job->total;
-    outputs.skipped = job->skipped;
-    outputs.skipped_count = job->term_count;
-    outputs.gradient_states = gradients[STATES].elements;
-    outputs.gradient_states_bytes = gradients[STATES].bytes;
-    outputs.gradient_reference = gradients[REFERENCE].elements;
-    outputs.gradient_reference_bytes = gradients[REFERENCE].bytes;
-    outputs.gradient_weights = gradients[WEIGHTS].elements;
-    outputs.gradient_weights_bytes = gradients[WEIGHTS].bytes;
-    return ratecl_evaluate(job->plan, &inputs, &outputs);
-}
-
-/* Each file is written before the first one gets its name. */
-static bool write_gradients(struct job *job, struct progress *progress)
-{
-    bool done = true;
-    progress_stage(progress, "writing");
-    for (int k = 0; k < INPUT_COUNT && done; k++)
-        done = !job->gradients[k].path || npy_output_write(&job->gradients[k], progress);
-    for (int k = 0; k < INPUT_COUNT && done; k++)
-        done = !job->gradients[k].path || npy_output_commit(&job->gradients[k]);
-    return done;
-}
-
-static int writing_failed(const struct job *job)
-{
-    for (int k = 0; k < INPUT_COUNT; k++)
-        if (job->gradients[k].error)
-            complain("%s: writing it failed: %s", job->gradients[k].path, strerror(job->gradients[k].error));
-    return COMMAND_FAILED;
-}
-
-/* The work that may take long. What went wrong is told once the progress line is gone. */
-static int compute(struct job *job)
-{
-    struct progress progress;
-    progress_start(&progress, !job->settings.quiet);
-    progress_stage(&progress, "preparing");
-    ratecl_status status = make_context(job);
-    bool memory = true;
-    for (int k = 0; k < INPUT_COUNT && status == RATECL_OK && memory; k++) {
-        progress_stage(&progress, "reading");
-        memory = !job->files[k].path || npy_load(&job->files[k], job->device.fp64, &progress);
-    }
-    if (status == RATECL_OK && memory) {
-        progress_stage(&progress, "preparing");
-        status = make_plan(job);
-    }
-    if (status == RATECL_OK && memory) {
-        progress_stage(&progress, "evaluating");
-        memory = make_room(job);
-    }
-    if (status == RATECL_OK && memory)
-        status = evaluate(job);
-    const bool written = status != RATECL_OK || !memory || write_gradients(job, &progress);
-    progress_stop(&progress);
-    if (!memory)
-        return memory_ran_out();
-    if (status != RATECL_OK)
-        return complain_of(status);
-    return written ? COMMAND_DONE : writing_failed(job);
-}
-
-static void print_results(const struct job *job)
+static void print_results(const struct settings *settings, const struct job *job)
 {
     const struct results results = {
-        .file = job->files[STATES].path,
+        .file = job->files[STATES].name,
         .device = job->device,
         .precision = job->precision,
-        .shape = job->files[STATES].header.shape,
+        .shape = job->files[STATES].shape,
         .terms = job->terms,
         .term_count = job->term_count,
-        .plan = job->plan,
+        .value_index = job->value_index,
         .values = job->values,
         .skipped = job->skipped,
         .total = job->total,
     };
-    if (job->settings.json) {
+    if (settings->json) {
         output_json(&results);
-    } else if (job->settings.quiet) {
+    } else if (settings->quiet) {
+        report_skipped(job);
         json_number(results.total);
         putchar('\n');
     } else {
@@ -436,33 +334,21 @@ static void print_results(const struct job *job)
     }
 }
 
-static void release(struct job *job)
-{
-    ratecl_plan_release(job->plan);
-    ratecl_context_release(job->context);
-    for (int k = 0; k < INPUT_COUNT; k++) {
-        npy_close(&job->files[k]);
-        npy_output_close(&job->gradients[k]);
-    }
-    free(job->values);
-    free(job->skipped);
-    free(job->terms);
-    free(job->settings.terms.items);
-}
-
 static int run(int argc, char **argv)
 {
+    struct settings settings = { 0 };
     struct job job = { 0 };
     const parse_result parsed =
-        arguments_parse(&eval_command, argc, argv, &job.settings, &job.settings.inputs[STATES]);
+        arguments_parse(&eval_command, argc, argv, &settings, &settings.inputs[STATES]);
     int status = parsed == PARSE_REFUSED ? COMMAND_WRONG : COMMAND_DONE;
     if (parsed == PARSE_DONE)
-        status = prepare(&job);
+        status = prepare(&settings, &job);
     if (parsed == PARSE_DONE && status == COMMAND_DONE)
-        status = compute(&job);
+        status = job_run(&job, !settings.quiet);
     if (parsed == PARSE_DONE && status == COMMAND_DONE)
-        print_results(&job);
-    release(&job);
+        print_results(&settings, &job);
+    job_release(&job);
+    free(settings.terms.items);
     return status;
 }
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The header is the text of a Python dictionary. What is accepted is that grammar, cut down to the three
- * keys and their values: strings in any quotes, integers, True and False, tuples, trailing commas and
- * white space. */
+ * keys and their values: strings in any quotes, with the prefixes u and r too, integers, True and False,
+ * tuples, trailing commas and white space. */
 #include "npy.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define TYPE_CODES "f2, f4, f8, u1, i1, b1, i2, u2, i4, u4"
+#define TYPE_CODES "f2, f4, f8, u1, i1, b1, i2, u2, i4, u4, i8, u8"
 
 static const struct npy_type types[] = {
     { "f2", 2, RATECL_F16, RATECL_F16, true },  { "f4", 4, RATECL_F32, RATECL_F32, true },
@@ -16,6 +16,25 @@ static const struct npy_type types[] = {
     { "b1", 1, RATECL_U8, RATECL_U8, true },    { "i1", 1, RATECL_F32, RATECL_F32, false },
     { "i2", 2, RATECL_F32, RATECL_F32, false }, { "u2", 2, RATECL_F32, RATECL_F32, false },
     { "i4", 4, RATECL_F64, RATECL_F32, false }, { "u4", 4, RATECL_F64, RATECL_F32, false },
+    { "i8", 8, RATECL_F64, RATECL_F32, false }, { "u8", 8, RATECL_F64, RATECL_F32, false },
+};
+
+/* NumPy's other names for them. It allows an order of bytes before its letters, not before words. Those
+ * whose size depends on the platform are as on Linux. */
+static const struct alias {
+    const char *name, *code;
+} aliases[] = {
+    { "?", "b1" },       { "b", "i1" },       { "B", "u1" },        { "h", "i2" },      { "H", "u2" },
+    { "i", "i4" },       { "I", "u4" },       { "l", "i8" },        { "L", "u8" },      { "q", "i8" },
+    { "Q", "u8" },       { "p", "i8" },       { "P", "u8" },        { "n", "i8" },      { "N", "u8" },
+    { "e", "f2" },       { "f", "f4" },       { "d", "f8" },        { "bool", "b1" },   { "bool_", "b1" },
+    { "bool8", "b1" },   { "byte", "i1" },    { "int8", "i1" },     { "ubyte", "u1" },  { "uint8", "u1" },
+    { "short", "i2" },   { "int16", "i2" },   { "ushort", "u2" },   { "uint16", "u2" }, { "intc", "i4" },
+    { "int32", "i4" },   { "uintc", "u4" },   { "uint32", "u4" },   { "int", "i8" },    { "int_", "i8" },
+    { "intp", "i8" },    { "long", "i8" },    { "longlong", "i8" }, { "int64", "i8" },  { "uint", "u8" },
+    { "uintp", "u8" },   { "ulong", "u8" },   { "uint64", "u8" },   { "half", "f2" },   { "ulonglong", "u8" },
+    { "float16", "f2" }, { "single", "f4" },  { "float32", "f4" },  { "double", "f8" }, { "float", "f8" },
+    { "float_", "f8" },  { "float64", "f8" },
 };
 
 struct cursor {
@@ -83,6 +102,9 @@ struct text {
 static bool take_string(struct cursor *c, struct text *string)
 {
     static const char *const quotes[] = { "'''", "\"\"\"", "'", "\"" };
+    skip_space(c);
+    const bool prefixed = c->end - c->at > 1 && memchr("uUrR", c->at[0], 4) && memchr("'\"", c->at[1], 2);
+    c->at += prefixed;
     for (size_t k = 0; k < 4; k++) {
         if (!take_word(c, quotes[k]))
             continue;
@@ -112,6 +134,17 @@ static bool refuse_type(struct cursor *c, struct text name)
                   length, name.at);
 }
 
+static const struct npy_type *find_type(struct text name)
+{
+    for (size_t k = 0; k < sizeof aliases / sizeof *aliases; ++k)
+        if (text_is(name, aliases[k].name))
+            name = (struct text){ aliases[k].code, strlen(aliases[k].code) };
+    for (size_t k = 0; k < sizeof types / sizeof *types; ++k)
+        if (text_is(name, types[k].code))
+            return &types[k];
+    return NULL;
+}
+
 static bool read_type(struct cursor *c, struct npy_header *header)
 {
     skip_space(c);
@@ -122,20 +155,13 @@ static bool read_type(struct cursor *c, struct npy_header *header)
         return false;
     struct text code = name;
     char order = '=';
-    if (code.length == 3) {
+    if (code.length > 0 && code.length <= 3 && memchr("<>|=", *code.at, 4)) {
         order = *code.at++;
         code.length--;
     }
-    if (!memchr("<>|=", order, 4))
-        return refuse_type(c, name);
-    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
-        if (!text_is(code, types[k].code))
-            continue;
-        header->type = &types[k];
-        header->big_endian = order == '>' || (order != '<' && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
-        return true;
-    }
-    return refuse_type(c, name);
+    header->type = find_type(code);
+    header->big_endian = order == '>' || (order != '<' && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    return header->type || refuse_type(c, name);
 }
 
 static bool read_order(struct cursor *c, struct npy_header *header)
@@ -187,7 +213,7 @@ static bool read_shape(struct cursor *c, struct npy_header *header)
         if (!take_length(c, &length))
             return false;
         if (header->axes < 3)
-            header->shape[header->axes] = length;
+            header->lengths[header->axes] = length;
         header->axes++;
         comma = take(c, ',');
     }
@@ -196,11 +222,7 @@ static bool read_shape(struct cursor *c, struct npy_header *header)
     if (header->axes < 2 || header->axes > 3)
         return refuse(c->message, "it has %d ax%s; expected 2, (time, neuron), or 3, (batch, time, neuron)",
                       header->axes, header->axes == 1 ? "is" : "es");
-    if (header->axes == 2) {
-        header->shape[2] = header->shape[1];
-        header->shape[1] = header->shape[0];
-        header->shape[0] = 1;
-    }
+    header->lengths[2] = header->axes == 2 ? 1 : header->lengths[2];
     return true;
 }
 
@@ -250,31 +272,43 @@ static bool read_dictionary(struct cursor *c, struct npy_header *header)
     return true;
 }
 
-static bool check_size(const struct npy_header *header, uint64_t size, char *message)
+static bool count_bytes(struct npy_header *header, char *message)
+{
+    header->data_bytes = header->type->bytes;
+    for (int axis = 0; axis < 3; axis++) {
+        const uint64_t length = (uint64_t)header->lengths[axis];
+        if (length > ((uint64_t)INT64_MAX - header->data) / header->data_bytes)
+            return refuse(message, "its shape asks for more data than any file can hold");
+        header->data_bytes *= length;
+    }
+    return true;
+}
+
+bool npy_header_check_size(const struct npy_header *header, uint64_t size, char message[NPY_MESSAGE_SIZE])
 {
     const uint64_t found = size - header->data;
-    uint64_t expected = header->type->bytes;
-    for (int axis = 0; axis < 3; axis++) {
-        const uint64_t length = (uint64_t)header->shape[axis];
-        if (length > (uint64_t)INT64_MAX / expected)
-            return refuse(message, "its shape asks for more data than any file can hold");
-        expected *= length;
-    }
-    if (found == expected)
+    if (found == header->data_bytes)
         return true;
     return refuse(message, "it has %llu bytes of data; expected %llu for its shape and element type",
-                  (unsigned long long)found, (unsigned long long)expected);
+                  (unsigned long long)found, (unsigned long long)header->data_bytes);
 }
 
 bool npy_header_parse(const unsigned char *bytes, uint64_t size, struct npy_header *header,
                       char message[NPY_MESSAGE_SIZE])
+{
+    return npy_header_read(bytes, size, header, message) && npy_header_check_size(header, size, message);
+}
+
+bool npy_header_read(const unsigned char *bytes, uint64_t size, struct npy_header *header,
+                     char message[NPY_MESSAGE_SIZE])
 {
     static const unsigned char magic[] = { 0x93, 'N', 'U', 'M', 'P', 'Y' };
     const uint64_t begun = size < sizeof magic ? size : sizeof magic;
     if (size == 0)
         return refuse(message, "it is empty; expected a NumPy file");
     if (memcmp(bytes, magic, begun) != 0)
-        return refuse(message, "it is no NumPy file: it does not begin with \\x93NUMPY");
+        return refuse(message, "it is no NumPy file: it does not begin with \\x93NUMPY; expected a file that "
+                               "numpy.save wrote");
     if (size < 10)
         return refuse(message, "it ends within its header, after %u bytes", (unsigned)size);
     const unsigned major = bytes[6], minor = bytes[7];
@@ -292,5 +326,5 @@ bool npy_header_parse(const unsigned char *bytes, uint64_t size, struct npy_head
     const char *first = (const char *)bytes + start;
     struct cursor c = { first, first + length, message };
     *header = (struct npy_header){ .data = start + length };
-    return read_dictionary(&c, header) && check_size(header, size, message);
+    return read_dictionary(&c, header) && count_bytes(header, message);
 }

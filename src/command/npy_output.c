@@ -4,6 +4,7 @@
 #include "npy_output.h"
 
 #include "command.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -56,15 +57,23 @@ static char *resolve(const char *path)
 static int make_temporary(struct npy_output *output)
 {
     memcpy(output->temporary + strlen(output->target), pattern, sizeof pattern);
+    interrupt_hold();
     const int descriptor = mkstemp(output->temporary);
     output->written = descriptor >= 0;
+    if (output->written)
+        interrupt_add(output->temporary);
+    interrupt_release();
     return descriptor;
 }
 
 static void remove_temporary(struct npy_output *output)
 {
-    if (output->written)
-        unlink(output->temporary);
+    if (!output->written)
+        return;
+    interrupt_hold();
+    unlink(output->temporary);
+    interrupt_drop(output->temporary);
+    interrupt_release();
     output->written = false;
 }
 
@@ -109,9 +118,9 @@ int npy_output_open(struct npy_output *output, const char *path)
 
 bool npy_output_is_file(const struct npy_output *output, const struct npy_file *file)
 {
-    struct stat facts, other;
-    return stat(output->target, &facts) == 0 && stat(file->path, &other) == 0 &&
-           facts.st_dev == other.st_dev && facts.st_ino == other.st_ino;
+    struct stat facts;
+    return stat(output->target, &facts) == 0 && (uint64_t)facts.st_dev == file->identity[0] &&
+           (uint64_t)facts.st_ino == file->identity[1];
 }
 
 bool npy_output_is_output(const struct npy_output *output, const struct npy_output *other)
@@ -121,19 +130,32 @@ bool npy_output_is_output(const struct npy_output *output, const struct npy_outp
 
 /* ---- The content ---- */
 
-bool npy_output_allocate(struct npy_output *output, const struct npy_header *like, ratecl_precision precision)
+static size_t element_bytes(const struct npy_output *output)
 {
-    output->axes = like->axes;
-    output->precision = precision;
-    output->bytes = precision == RATECL_PRECISION_F64 ? sizeof(double) : sizeof(float);
-    for (int axis = 0; axis < 3; axis++) {
-        const uint64_t length = (uint64_t)like->shape[axis];
-        if (length > SIZE_MAX / output->bytes)
+    return output->layout.element == RATECL_F64 ? sizeof(double) : sizeof(float);
+}
+
+void npy_output_describe(struct npy_output *output, const struct npy_file *like, ratecl_precision precision)
+{
+    const int64_t *shape = like->shape;
+    ratecl_layout_init(&output->layout, precision == RATECL_PRECISION_F64 ? RATECL_F64 : RATECL_F32, shape[0],
+                       shape[1], shape[2]);
+    npy_set_strides(like, false, &output->layout);
+    output->axes = like->header.axes;
+    memcpy(output->lengths, like->header.lengths, sizeof output->lengths);
+}
+
+bool npy_output_allocate(struct npy_output *output)
+{
+    uint64_t bytes = element_bytes(output);
+    for (int axis = 0; axis < output->axes; axis++) {
+        const uint64_t length = (uint64_t)output->lengths[axis];
+        if (length > SIZE_MAX / bytes)
             return false;
-        output->shape[axis] = like->shape[axis];
-        output->bytes *= length;
+        bytes *= length;
     }
-    output->elements = malloc((size_t)output->bytes);
+    output->bytes = bytes;
+    output->elements = malloc((size_t)bytes);
     return output->elements != NULL;
 }
 
@@ -144,10 +166,10 @@ static size_t format_header(const struct npy_output *output, char header[HEADER_
     char *text = header + PREAMBLE;
     const size_t room = HEADER_MAX - PREAMBLE;
     int used = snprintf(text, room, "{'descr': '<f%d', 'fortran_order': False, 'shape': (",
-                        output->precision == RATECL_PRECISION_F64 ? 8 : 4);
-    for (int axis = 3 - output->axes; axis < 3; axis++)
-        used += snprintf(text + used, room - (size_t)used, "%" PRId64 "%s", output->shape[axis],
-                         axis < 2 ? ", " : "), }");
+                        (int)element_bytes(output));
+    for (int axis = 0; axis < output->axes; axis++)
+        used += snprintf(text + used, room - (size_t)used, "%" PRId64 "%s", output->lengths[axis],
+                         axis < output->axes - 1 ? ", " : "), }");
     const size_t length = (PREAMBLE + (size_t)used + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
     memset(text + used, ' ', length - PREAMBLE - (size_t)used);
     header[length - 1] = '\n';
@@ -160,7 +182,7 @@ static size_t format_header(const struct npy_output *output, char header[HEADER_
 /* In place; elements of 4 or 8 bytes. */
 static void make_little_endian(const struct npy_output *output)
 {
-    const size_t bytes = output->precision == RATECL_PRECISION_F64 ? sizeof(double) : sizeof(float);
+    const size_t bytes = element_bytes(output);
     if (__BYTE_ORDER__ != __ORDER_BIG_ENDIAN__)
         return;
     unsigned char *end = (unsigned char *)output->elements + output->bytes;
@@ -219,10 +241,14 @@ bool npy_output_write(struct npy_output *output, struct progress *progress)
 
 bool npy_output_commit(struct npy_output *output)
 {
-    if (rename(output->temporary, output->target) == 0)
+    interrupt_hold();
+    if (rename(output->temporary, output->target) == 0) {
         output->written = false;
-    else
+        interrupt_drop(output->temporary);
+    } else {
         output->error = errno;
+    }
+    interrupt_release();
     return output->error == 0;
 }
 

@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "output.h"
 
+#include "text.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LABEL_SIZE = 320 };
+enum {
+    LABEL_SIZE = 320,
+    LABEL_MIN = 20,     /* columns of a label, however narrow the terminal is */
+    NUMBERS_WIDTH = 39, /* columns of the longest weight and value with the spaces before them */
+};
 
 bool parameter_get(const ratecl_term *term, size_t index, ratecl_parameter *parameter)
 {
     *parameter = (ratecl_parameter){ .size = sizeof *parameter };
     return ratecl_term_parameter(term, index, parameter) == RATECL_OK;
+}
+
+bool term_is_vector(const ratecl_term *term)
+{
+    return term->criterion == RATECL_POPULATION_KL && term->reduction == RATECL_REDUCTION_NONE;
 }
 
 void device_label(const ratecl_device_info *device, char *text, size_t size)
@@ -35,40 +46,15 @@ static const char *shown_as_choice(const ratecl_parameter *parameter)
 
 /* ---- JSON ---- */
 
-/* Bytes of the UTF-8 sequence that starts at `text`; 0: it is none. */
-static size_t utf8_length(const unsigned char *text)
-{
-    static const struct {
-        unsigned char first, last, second_low, second_high;
-        size_t length;
-    } forms[] = {
-        { 0x01, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-        { 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-        { 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-    };
-    for (size_t k = 0; k < sizeof forms / sizeof *forms; k++) {
-        if (text[0] < forms[k].first || text[0] > forms[k].last)
-            continue;
-        for (size_t n = 1; n < forms[k].length; n++) {
-            const unsigned char low = n == 1 ? forms[k].second_low : 0x80;
-            const unsigned char high = n == 1 ? forms[k].second_high : 0xbf;
-            if (text[n] < low || text[n] > high)
-                return 0;
-        }
-        return forms[k].length;
-    }
-    return 0;
-}
-
 void json_string(const char *text)
 {
     putchar('"');
     while (*text) {
-        const size_t length = utf8_length((const unsigned char *)text);
+        const size_t length = text_sequence(text);
         if (length == 0)
             fputs("\\ufffd", stdout);
-        else if (length == 1 && (unsigned char)*text < 0x20)
-            printf("\\u%04x", (unsigned)*text);
+        else if (text_is_control(text, length)) /* U+0080 to U+009F have the number of their last byte */
+            printf("\\u%04x", (unsigned)(unsigned char)text[length - 1]);
         else
             printf("%s%.*s", *text == '"' || *text == '\\' ? "\\" : "", (int)length, text);
         text += length ? length : 1;
@@ -112,16 +98,15 @@ static void json_values(const double *values, size_t count)
 static void json_term(const struct results *results, size_t index)
 {
     const ratecl_term *term = &results->terms[index];
-    const size_t first = ratecl_plan_value_index(results->plan, index);
-    const size_t count = ratecl_plan_value_index(results->plan, index + 1) - first;
+    const bool list = term_is_vector(term);
+    const size_t count = list ? (size_t)results->shape[2] : 1;
     printf("{\"criterion\": \"%s\"", ratecl_criterion_name(term->criterion));
     ratecl_parameter parameter;
     for (size_t k = 0; parameter_get(term, k, &parameter); k++)
         if (!parameter.is_default || shown_as_choice(&parameter) || strcmp(parameter.name, "weight") == 0)
             json_parameter(&parameter);
-    const bool list = term->criterion == RATECL_POPULATION_KL && term->reduction == RATECL_REDUCTION_NONE;
     fputs(list ? ", \"value\": [" : ", \"value\": ", stdout);
-    json_values(results->values + first, count);
+    json_values(results->values + results->value_index[index], count);
     if (list)
         putchar(']');
     if (term->criterion == RATECL_POPULATION_KL && term->degenerate == RATECL_DEGENERATE_SKIP)
@@ -174,14 +159,22 @@ static int term_label(const ratecl_term *term, char *text, size_t size)
     return length;
 }
 
+/* A label that is wider than its column has lines of its own, the last of which the numbers follow. */
+static void print_label(const char *label, int width)
+{
+    const int column = text_wrap(stdout, label, 0, width);
+    printf("%*s", column < width ? width - column : 0, "");
+}
+
 static void print_row(const struct results *results, size_t index, int width, int digits)
 {
     char label[LABEL_SIZE];
     const ratecl_term *term = &results->terms[index];
-    const double *values = results->values + ratecl_plan_value_index(results->plan, index);
+    const double *values = results->values + results->value_index[index];
     term_label(term, label, sizeof label);
-    printf("%-*s  %10g  ", width, label, term->weight);
-    if (term->criterion != RATECL_POPULATION_KL || term->reduction != RATECL_REDUCTION_NONE) {
+    print_label(label, width);
+    printf("  %10g  ", term->weight);
+    if (!term_is_vector(term)) {
         printf("%18.*g\n", digits, values[0]);
     } else {
         const int64_t N = results->shape[2];
@@ -191,29 +184,50 @@ static void print_row(const struct results *results, size_t index, int width, in
             high = values[i] > high ? values[i] : high;
             sum += values[i];
         }
-        printf("%12" PRId64 " values\n", N);
-        printf("    smallest %.*g, mean %.*g, largest %.*g\n", digits, low, digits, sum / (double)N, digits,
-               high);
+        printf("%11" PRId64 " values\n", N);
+        snprintf(label, sizeof label, "smallest %.*g, mean %.*g, largest %.*g", digits, low, digits,
+                 sum / (double)N, digits, high);
+        fputs("    ", stdout);
+        text_wrap(stdout, label, 4, text_width(stdout));
+        putchar('\n');
     }
     if (results->skipped[index] > 0)
         printf("    %" PRId64 " of %" PRId64 " neurons left out: a variance of 0\n", results->skipped[index],
                results->shape[2]);
 }
 
-void output_table(const struct results *results)
+void output_pair(const char *name, const char *text)
+{
+    const int column = printf("%-11s ", name);
+    text_wrap(stdout, text, column > 0 ? column : 0, text_width(stdout));
+    putchar('\n');
+}
+
+/* Return the columns of the labels: those of the widest one, unless the terminal is too narrow for that. */
+static int label_width(const struct results *results)
 {
     char label[LABEL_SIZE];
-    const int digits = results->precision == RATECL_PRECISION_F64 ? 15 : 8;
+    const int columns = text_width(stdout);
     int width = (int)strlen("criterion");
     for (size_t k = 0; k < results->term_count; k++) {
         const int length = term_label(&results->terms[k], label, sizeof label);
         width = length > width ? length : width;
     }
+    const int room = columns - NUMBERS_WIDTH > LABEL_MIN ? columns - NUMBERS_WIDTH : LABEL_MIN;
+    return columns == 0 || width < room ? width : room;
+}
+
+void output_table(const struct results *results)
+{
+    char label[LABEL_SIZE];
+    const int digits = results->precision == RATECL_PRECISION_F64 ? 15 : 8;
+    const int width = label_width(results);
     device_label(&results->device, label, sizeof label);
-    printf("device      %s\narithmetic  %s\nstates      %s\nshape       %" PRId64 " x %" PRId64 " x %" PRId64
-           "  (batch x time x neuron)\n\n",
-           label, precision_name(results->precision), results->file, results->shape[0], results->shape[1],
-           results->shape[2]);
+    output_pair("device", label);
+    output_pair("arithmetic", precision_name(results->precision));
+    output_pair("states", results->file);
+    printf("shape       %" PRId64 " x %" PRId64 " x %" PRId64 "  (batch x time x neuron)\n\n",
+           results->shape[0], results->shape[1], results->shape[2]);
     printf("%-*s  %10s  %18s\n", width, "criterion", "weight", "value");
     for (size_t k = 0; k < results->term_count; k++)
         print_row(results, k, width, digits);

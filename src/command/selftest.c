@@ -17,7 +17,7 @@ struct settings {
 
 static const struct option options[] = {
     { "--device", "D", OPTION_TEXT, offsetof(struct settings, device),
-      "the device to test, as for 'ratecl eval'; default: the one\nthat 'ratecl devices' marks" },
+      "the device to test, as for 'ratecl eval'; default: the one that 'ratecl devices' marks" },
 };
 
 static const char *const term_texts[] = {
@@ -506,8 +506,10 @@ static int report(const struct selftest *test)
     char label[320];
     bool passed = true;
     device_label(&test->devices[DEVICE], label, sizeof label);
-    printf("ratecl %s on %s\n%d inputs x %d terms, and the largest error relative to what is allowed\n",
-           ratecl_version(), label, SAMPLE_COUNT, TERM_COUNT);
+    output_pair("ratecl", ratecl_version());
+    output_pair("device", label);
+    printf("%d inputs x %d terms, and the largest error relative to what is allowed\n", SAMPLE_COUNT,
+           TERM_COUNT);
     for (int result = 0; result < RESULT_COUNT; result++) {
         printf("\n%s:\n%-18s arithmetic", titles[result], "criterion");
         for (int path = 0; path < (test->contexts[CPU] ? PATH_COUNT : 1); path++)

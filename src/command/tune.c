@@ -16,7 +16,7 @@ struct settings {
 
 static const struct option options[] = {
     { "--device", "D", OPTION_TEXT, offsetof(struct settings, device),
-      "opencl, opencl:TEXT or opencl:P.D, as 'ratecl devices' lists\nthem; default: the one that is chosen "
+      "opencl, opencl:TEXT or opencl:P.D, as 'ratecl devices' lists them; default: the one that is chosen "
       "there" },
     { "--budget", "SECONDS", OPTION_TEXT, offsetof(struct settings, budget),
       "how long to search; default: 60" },
@@ -81,14 +81,16 @@ static void print_table(const ratecl_device_info *device, ratecl_precision preci
 {
     char label[320];
     device_label(device, label, sizeof label);
-    printf("device      %s\nprecision   %s\n\n%-22s %11s %11s\n", label, precision_name(precision), "",
-           "before", "after");
+    output_pair("device", label);
+    output_pair("precision", precision_name(precision));
+    printf("\n%-22s %11s %11s\n", "", "before", "after");
     for (int k = 0; k < RATECL_TUNE_COUNT; k++)
         printf("%-22s %8.3f ms %8.3f ms  %5.2f x\n", pass_names[k], 1e3 * result->before[k],
                1e3 * result->after[k], result->before[k] / result->after[k]);
-    printf("\n%" PRId64 " choices were tried, of which %" PRId64
-           " did not do.\nfound       %s\nkept in     %s\n",
-           result->tried, result->failed, result->parameters, result->file);
+    printf("\n%" PRId64 " choices were tried, of which %" PRId64 " did not do.\n", result->tried,
+           result->failed);
+    output_pair("found", result->parameters);
+    output_pair("kept in", result->file);
 }
 
 static void show_progress(double fraction, const char *message, void *user)
@@ -141,9 +143,8 @@ const struct command tune_command = {
     .summary = "Search the parameters that are fastest on a device, and keep them for later runs.",
     .options = options,
     .option_count = sizeof options / sizeof *options,
-    .notes =
-        "What is found is kept in tuning.txt in the user's folder: RATECL_CACHE, or ratecl in "
-        "XDG_CACHE_HOME,\n"
-        "or .cache/ratecl in HOME. Plans use it from then on; removing its line, or the file, undoes that.\n",
+    .notes = "What is found is kept in tuning.txt in the user's folder: RATECL_CACHE, or\n"
+             "ratecl in XDG_CACHE_HOME, or .cache/ratecl in HOME. Plans use it from then on;\n"
+             "removing its line, or the file, undoes that.\n",
     .run = run,
 };
