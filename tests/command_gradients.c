@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -578,6 +579,94 @@ START_TEST(full_disk)
 }
 END_TEST
 
+/* ---- Signals while a gradient is written ---- */
+
+static void set(const char *name, const char *value)
+{
+    ck_assert_int_eq(value ? setenv(name, value, 1) : unsetenv(name), 0);
+}
+
+/* Run an evaluation that sends itself a signal in the midst of `call`. It may sleep for `pause` milliseconds
+ * then: without end if the signal is to end it. */
+static void run_interrupted(const char *call, int number, const char *pause)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", number);
+    set("RATECL_TEST_CALL", call);
+    set("RATECL_TEST_SIGNAL", text);
+    set("RATECL_TEST_PAUSE", pause);
+    set("LD_PRELOAD", getenv("RATECL_TEST_INTERRUPT"));
+    run(&outcome, "eval --device cpu --grad old.npy --grad-weights second.npy --weights w.npy s.npy");
+    set("LD_PRELOAD", NULL);
+}
+
+static const struct interruption {
+    const char *call;
+    int number;
+} interruptions[] = {
+    { "write", SIGINT },
+    { "write", SIGTERM },
+    { "write", SIGHUP },
+};
+enum { INTERRUPTION_COUNT = sizeof interruptions / sizeof *interruptions };
+
+START_TEST(interrupted)
+{
+    if (!getenv("RATECL_TEST_INTERRUPT"))
+        return;
+    hide_opencl();
+    write_inputs();
+    write_file("old.npy", "old", 3);
+    const size_t count = file_count();
+    run_interrupted(interruptions[_i].call, interruptions[_i].number, "100000");
+    ck_assert_int_eq(outcome.status, 128 + interruptions[_i].number);
+    ck_assert_str_eq(outcome.out, "");
+    assert_content("old.npy", "old");
+    assert_absent("second.npy");
+    ck_assert_uint_eq(file_count(), count);
+}
+END_TEST
+
+/* Within a call that makes a file or names it the signal waits until the list of files is right. Then the
+ * command may have ended or not, but no temporary file stays, and each file has its old content or its new.
+ */
+START_TEST(interrupted_calls)
+{
+    static const char *const calls[] = { "mkstemp", "rename" };
+    double found[COUNT];
+    if (!getenv("RATECL_TEST_INTERRUPT"))
+        return;
+    hide_opencl();
+    write_inputs();
+    write_file("old.npy", "old", 3);
+    write_file("second.npy", "old", 3);
+    const size_t count = file_count();
+    run_interrupted(calls[_i], SIGTERM, "50");
+    const bool ended = outcome.status == 128 + SIGTERM;
+    ck_assert_msg(ended || outcome.status == 0, "status %d: %s", outcome.status, outcome.err);
+    ck_assert_uint_eq(file_count(), count);
+    if (ended && strcmp(calls[_i], "mkstemp") == 0)
+        assert_content("old.npy", "old");
+    else
+        read_gradient("old.npy", "<f4", "(2, 4, 3)", found, COUNT);
+}
+END_TEST
+
+/* As nohup(1) has it. */
+START_TEST(ignored_signal)
+{
+    double found[COUNT];
+    if (!getenv("RATECL_TEST_INTERRUPT"))
+        return;
+    hide_opencl();
+    write_inputs();
+    signal(SIGHUP, SIG_IGN);
+    run_interrupted("write", SIGHUP, "50");
+    assert_done(&outcome, "with SIGHUP ignored");
+    read_gradient("old.npy", "<f4", "(2, 4, 3)", found, COUNT);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("command_gradients");
@@ -596,6 +685,11 @@ int main(void)
     tcase_add_test(tests, forbidden_places);
     tcase_add_test(tests, failed_evaluations);
     tcase_add_test(tests, full_disk);
+    if (!getenv("RATECL_TEST_INTERRUPT"))
+        printf("command_gradients: signals while a file is written skipped: nothing can be preloaded\n");
+    tcase_add_loop_test(tests, interrupted, 0, INTERRUPTION_COUNT);
+    tcase_add_loop_test(tests, interrupted_calls, 0, 2);
+    tcase_add_test(tests, ignored_signal);
     suite_add_tcase(suite, tests);
     return run_tests(suite);
 }

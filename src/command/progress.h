@@ -13,7 +13,8 @@ struct progress {
     const char *stage;
 };
 
-/* Start when it is wanted and standard error is a terminal. Call it before any thread is there. */
+/* Start when it is wanted and standard error is a terminal. It forks: call it before the library starts
+ * threads. */
 void progress_start(struct progress *progress, bool wanted);
 
 /* Name what is done now, in at most 15 characters. */
