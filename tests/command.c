@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command: options, terms, output, exit statuses, devices. */
-#define _XOPEN_SOURCE 700
+#define _GNU_SOURCE /* unshare() */
 
 #include "command_json.h"
 #include "command_terminal.h"
@@ -8,6 +8,11 @@
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
+#ifdef __linux__
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#endif
 
 enum { T = 5, N = 3, T1 = 4 };
 
@@ -801,6 +806,56 @@ START_TEST(tune)
 }
 END_TEST
 
+/* ---- A full disk under the driver's cache ---- */
+
+#ifdef __linux__
+
+/* True if there is an OpenCL device of PoCL, which compiles in its cache folder alone. */
+static bool has_pocl(void)
+{
+    run(&outcome, "devices --json");
+    return strstr(outcome.out, "\"platform\": \"Portable Computing Language\"") != NULL;
+}
+
+/* Mount a file system of 64 KiB on the folder, for this process and its children, and fill it. */
+static bool mount_full(const char *folder)
+{
+    char path[PATH_SIZE];
+    static char block[1024];
+    if (mkdir(folder, 0700) != 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("full", folder, "tmpfs", 0, "size=64k") != 0)
+        return false;
+    path_of("full/filling", path);
+    const int filling = open(path, O_WRONLY | O_CREAT, 0600);
+    while (filling >= 0 && write(filling, block, sizeof block) > 0)
+        ;
+    close(filling);
+    return filling >= 0;
+}
+
+START_TEST(full_cache)
+{
+    char folder[PATH_SIZE], message[2 * PATH_SIZE];
+    path_of("full", folder);
+    write_inputs();
+    if (!has_pocl() || !mount_full(folder)) {
+        printf("command: a full disk under the driver's cache skipped: no PoCL, or no right to mount\n");
+        return;
+    }
+    ck_assert_int_eq(setenv("POCL_CACHE_DIR", folder, 1), 0);
+    snprintf(message, sizeof message, "The disk of %s (POCL_CACHE_DIR) is full: ", folder);
+    assert_refused("eval --device opencl:Portable s.npy", 1, message);
+    assert_refused("eval --device opencl:Portable s.npy", 1, "did not compile");
+    ck_assert_int_eq(unsetenv("POCL_CACHE_DIR"), 0);
+    ck_assert_int_eq(setenv("XDG_CACHE_HOME", folder, 1), 0);
+    snprintf(message, sizeof message, "The disk of %s (XDG_CACHE_HOME) is full: ", folder);
+    assert_refused("eval --device opencl:Portable s.npy", 1, message);
+}
+END_TEST
+
+#endif
+
 int main(void)
 {
     Suite *suite = suite_create("command");
@@ -830,6 +885,9 @@ int main(void)
     tcase_add_test(cases, every_device);
     tcase_add_test(cases, selftest);
     tcase_add_test(cases, tune);
+#ifdef __linux__
+    tcase_add_test(cases, full_cache);
+#endif
     suite_add_tcase(suite, cases);
     return run_tests(suite);
 }

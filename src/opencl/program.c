@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernel sources, embedded or from a developer's folder, and their programs. */
+#define _POSIX_C_SOURCE 200809L
 #include "program.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "cl.h"
 #include "workers.h"
@@ -58,6 +60,54 @@ static ratecl_status source_of(const char *file, const char **text, char **owned
     return RATECL_OK;
 }
 
+/* True if a folder's file system has no room; a folder that is not there yet counts as its parent. */
+static bool is_full(const char *folder)
+{
+    enum { ROOM_BYTES = 1 << 20 };
+    char path[4096];
+    struct statvfs facts;
+    snprintf(path, sizeof path, "%s", folder);
+    while (statvfs(path, &facts) != 0) {
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path)
+            return false;
+        *slash = '\0';
+    }
+    return (uint64_t)facts.f_bavail * facts.f_frsize < ROOM_BYTES ||
+           (facts.f_files > 0 && facts.f_favail == 0);
+}
+
+/* Drivers write what they compile to disk, and say nothing of use where that fails. PoCL takes the first of
+ * the first three folders for which the variable is set. */
+static void append_full_disk(void)
+{
+    static const struct {
+        const char *variable, *below;
+        bool cache;
+    } folders[] = {
+        { "POCL_CACHE_DIR", "", true },
+        { "XDG_CACHE_HOME", "", true },
+        { "HOME", "/.cache", true },
+        { "TMPDIR", "", false },
+    };
+    bool cache_found = false;
+    for (size_t k = 0; k < sizeof folders / sizeof *folders; ++k) {
+        char folder[4096], hint[sizeof folder + 256];
+        const char *value = getenv(folders[k].variable);
+        if (!value || !*value || (folders[k].cache && cache_found))
+            continue;
+        cache_found |= folders[k].cache;
+        snprintf(folder, sizeof folder, "%s%s", value, folders[k].below);
+        snprintf(
+            hint, sizeof hint,
+            "\nThe disk of %s (%s) is full: drivers keep what they compile there. Free some space, or set "
+            "POCL_CACHE_DIR (for PoCL) or XDG_CACHE_HOME to a folder on another disk.",
+            folder, folders[k].variable);
+        if (is_full(folder))
+            rc_message_append(hint);
+    }
+}
+
 static void append_build_log(const rc_cl_context *context, cl_program program)
 {
     size_t bytes = 0;
@@ -86,6 +136,7 @@ static ratecl_status compile(const rc_cl_context *context, const rc_cl_recipe *r
     rc_message("%s did not compile (clBuildProgram gives %d) with %s:\n", recipe->file, (int)code,
                recipe->options);
     append_build_log(context, *program);
+    append_full_disk();
     clReleaseProgram(*program);
     return RATECL_ERROR_BUILD;
 }
