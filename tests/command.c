@@ -802,6 +802,10 @@ START_TEST(tune)
     assert_done(&outcome, "tune");
     assert_fits(outcome.out, 80, "tune");
     json_free(root);
+    snprintf(path, sizeof path, "%s/a\x1b\x7f\xc2\x9b\xff", directory);
+    ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
+    assert_prints("tune --json --budget 0.001", "/a\\u001b\\u007f\\u009b\\ufffd/tuning.txt\"");
+    assert_printable(outcome.out);
     ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
 }
 END_TEST

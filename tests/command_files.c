@@ -166,7 +166,7 @@ static const char *const spellings[] = {
     "{'''descr''': \"\"\"<f4\"\"\", 'fortran_order': False, 'shape': (2L, 3L)}\n",
     "{'descr': 'f4', 'fortran_order': False, 'shape': (1, 2, +3,)}\n",
     "{u'descr': u'<f4', u'fortran_order': False, u'shape': (2, 3)}\n",
-    "{U\"descr\": r'<f4', R'fortran_order': False, u'''shape''': (2L, 3L,)}\n",
+    "{U\"descr\": r'<f4', R'fortran_order': False, u'''shape''': (2L, 3 L,)}\n",
     "{'descr': 'float32', 'fortran_order': False, 'shape': (2, 3), }\n",
     "{'descr': 'single', 'fortran_order': False, 'shape': (2, 3), }\n",
     "{'descr': 'f', 'fortran_order': False, 'shape': (2, 3), }\n",

@@ -424,6 +424,53 @@ START_TEST(reduction_none)
 }
 END_TEST
 
+/* The gradient follows the default terms that the values allow. */
+START_TEST(partial_defaults)
+{
+    static const char *const devices[] = { "cpu", NULL };
+    float silent[2][N] = { { 1, 2, 0 }, { 4, -5, 0 } };
+    double found[2 * N], expected[2 * N];
+    char line[LINE_SIZE], best[512];
+    write_inputs();
+    write_npy("silent.npy", "<f4", "(2, 3)", silent, sizeof silent);
+    write_singles("r.npy", "(5, 3)", reference, (size_t)T1 * N);
+    run(&outcome, "devices --json");
+    struct json *root = json_parse(outcome.out);
+    snprintf(best, sizeof best, "%s",
+             json_get(json_item(json_get(root, "devices", JSON_ARRAY), 0), "id", JSON_STRING)->string);
+    json_free(root);
+    for (int k = 0; k < 2; ++k) {
+        const char *device = devices[k] ? devices[k] : best;
+        snprintf(line, sizeof line, "eval --device %s --grad g.npy --reference r.npy silent.npy", device);
+        run(&outcome, line);
+        assert_done(&outcome, line);
+        ck_assert_ptr_nonnull(
+            strstr(outcome.err, "entropy is left out: states: 1 of 6 elements are negative"));
+        ck_assert_ptr_nonnull(strstr(outcome.err, "population_kl is left out: 1 of 3 neurons"));
+        read_gradient("g.npy", "<f4", "(2, 3)", found, 2 * N);
+        snprintf(line, sizeof line,
+                 "eval --device %s --grad g.npy --term firing_rate --term firing_rate_dist --term "
+                 "state_prediction "
+                 "silent.npy",
+                 device);
+        run(&outcome, line);
+        assert_done(&outcome, line);
+        read_gradient("g.npy", "<f4", "(2, 3)", expected, 2 * N);
+        ck_assert_mem_eq(found, expected, sizeof found);
+        snprintf(line, sizeof line,
+                 "eval --device %s --grad-reference never.npy --reference r.npy silent.npy", device);
+        run(&outcome, line);
+        ck_assert_int_eq(outcome.status, 1);
+        ck_assert_str_eq(outcome.out, "");
+        ck_assert_ptr_nonnull(strstr(outcome.err, "population_kl is left out: 1 of 3 neurons"));
+        ck_assert_ptr_nonnull(strstr(outcome.err,
+                                     "ratecl: --grad-reference: no term is left that depends on the "
+                                     "file of --reference\n"));
+        assert_absent("never.npy");
+    }
+}
+END_TEST
+
 /* ---- Output ---- */
 
 START_TEST(same_output)
@@ -679,6 +726,7 @@ int main(void)
     tcase_add_loop_test(tests, element_types, 0, CODE_COUNT);
     tcase_add_test(tests, every_device);
     tcase_add_test(tests, reduction_none);
+    tcase_add_test(tests, partial_defaults);
     tcase_add_test(tests, same_output);
     tcase_add_test(tests, modes_and_links);
     tcase_add_loop_test(tests, refusals, 0, sizeof wrong / sizeof *wrong);

@@ -193,8 +193,7 @@ static bool take_length(struct cursor *c, int64_t *length)
             return refuse(c->message, "its shape has an axis too long for any file");
         *length = 10 * *length + (*c->at - '0');
     }
-    if (c->at < c->end && *c->at == 'L')
-        c->at++;
+    take(c, 'L');
     if (negative && *length > 0)
         return refuse(c->message, "its shape has an axis of negative length");
     return *length > 0 || refuse(c->message, "its shape has an axis of length 0; expected at least 1");
