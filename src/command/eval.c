@@ -56,7 +56,7 @@ static const char notes[] =
     "\n"
     "Where --axes names three axes, a file with two has these without b. Where it\n"
     "names two, the third has the length 1. A gradient has the axes of its input.\n"
-    "Messages count elements from 0, as [b,t,i], whatever the order in the file is.\n"
+    "A domain error counts elements from 0, as [b,t,i], whatever the file's order is.\n"
     "\n"
     "Criteria and their parameters, the default first; each also takes weight=1:\n"
     "  firing_rate       metric=l2|l1, target=0\n"
