@@ -220,7 +220,7 @@ static const struct wrong {
     { "eval \xc2\x9b\xff\x7f\xc3\xa4.npy", "ratecl: \\xc2\\x9b\\xff\\x7f\xc3\xa4.npy: No such file" },
     { "eval --\x1b[2J s.npy", "--\\x1b[2J: unknown option" },
     { "\x1b[2J", "\\x1b[2J: unknown command" },
-    { "eval --term \x1b[2J s.npy", "\\x1b[2J" },
+    { "eval --term \x1b[2J\n s.npy", "\\x1b[2J\\x0a" },
     { "eval --precision \x1b[2J s.npy", "\\x1b[2J" },
     { "eval -- --json", "--json: No such file" },
     { "eval --precision f16 s.npy", "\"f16\": expected f32 or f64" },

@@ -39,7 +39,7 @@ int complain_of(ratecl_status status)
 {
     const char *message = ratecl_last_error();
     fputs("ratecl: ", stderr);
-    text_print(stderr, message[0] ? message : ratecl_status_name(status), true); /* build logs have lines */
+    text_print(stderr, message[0] ? message : ratecl_status_name(status), status == RATECL_ERROR_BUILD);
     fputc('\n', stderr);
     switch (status) {
     case RATECL_ERROR_ARGUMENT:
