@@ -370,6 +370,9 @@ START_TEST(no_standard_input)
     ck_assert_ptr_nonnull(strstr(outcome.err, "standard input: it is no NumPy file"));
     close(endless);
     assert_refused("eval --device cpu -", 2, "standard input: it is empty"); /* /dev/null */
+    run_from(&outcome, ".", "eval --device cpu -");
+    ck_assert_int_eq(outcome.status, 2);
+    ck_assert_ptr_nonnull(strstr(outcome.err, "ratecl: standard input: it is a directory"));
 }
 END_TEST
 
@@ -646,7 +649,9 @@ START_TEST(no_files)
     ck_assert_int_eq(mkfifo(path_of("pipe", path), 0600), 0);
     assert_refused("eval --device cpu absent.npy", 2, "ratecl: absent.npy: No such file");
     assert_refused("eval --device cpu folder", 2, "ratecl: folder: it is a directory");
-    assert_refused("eval --device cpu pipe", 2, "ratecl: pipe: it is a pipe");
+    assert_refused("eval --device cpu pipe", 2,
+                   "ratecl: pipe: it is a pipe or a device; expected a regular file in NumPy's format, or - "
+                   "for standard input");
     assert_refused("eval --device cpu /dev/zero", 2, "/dev/zero: it is a pipe or a device");
     assert_refused("eval --device cpu absent/x.npy", 2, "absent/x.npy: No such file");
 }
