@@ -69,7 +69,7 @@ static const char notes[] =
     "                                                             (needs --reference)\n"
     "Without --term, a criterion that the values do not allow (entropy of negative\n"
     "states, the divergence of a neuron without variance) is left out, and named on\n"
-    "standard error with the reason. A term that is given must be possible.\n"
+    "standard error with the reason. With --term the evaluation fails instead.\n"
     "\n"
     "Files are in NumPy's format 1.0 to 3.0, in C or Fortran order. Little-endian f2,\n"
     "f4, f8, u1 and b1 are read in place; big-endian ones are converted to\n"

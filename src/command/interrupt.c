@@ -11,7 +11,7 @@
 
 enum { PATHS_MAX = 3 }; /* a gradient for each input */
 
-/* The signals of a process are its own, and so is what they do. */
+/* Signals belong to the process, and so does this state. */
 static struct {
     pthread_mutex_t lock;
     sigset_t signals;
