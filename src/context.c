@@ -126,13 +126,16 @@ size_t ratecl_device_count(void)
     return count;
 }
 
-ratecl_status rc_device_info_give(const ratecl_device_info *complete, ratecl_device_info *given)
+void ratecl_device_info_init_sized(ratecl_device_info *info, size_t size)
 {
-    const size_t size = given->size;
-    if (size < sizeof size)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "info.size is %zu: expected sizeof(ratecl_device_info)", size);
-    memcpy(given, complete, size < sizeof *complete ? size : sizeof *complete);
-    given->size = size;
+    const ratecl_device_info empty = { .size = sizeof empty };
+    rc_struct_init(info, size, &empty, sizeof empty);
+}
+
+static ratecl_status device_info_give(const ratecl_device_info *complete, ratecl_device_info *given)
+{
+    RC_TRY(rc_struct_check(given->size, "info.size"));
+    rc_struct_give(given, given->size, complete, sizeof *complete);
     return RATECL_OK;
 }
 
@@ -145,7 +148,7 @@ ratecl_status ratecl_device_get(size_t index, ratecl_device_info *info)
     ratecl_status status;
     if (index < count) {
         list[index].chosen = index == find_device(list, count, environment_device());
-        status = rc_device_info_give(&list[index], info);
+        status = device_info_give(&list[index], info);
     } else {
         status = rc_fail(RATECL_ERROR_ARGUMENT, "index is %zu: expected less than %zu", index, count);
     }
@@ -155,10 +158,10 @@ ratecl_status ratecl_device_get(size_t index, ratecl_device_info *info)
 
 /* ---- Contexts ---- */
 
-void ratecl_context_options_init(ratecl_context_options *options)
+void ratecl_context_options_init_sized(ratecl_context_options *options, size_t size)
 {
-    if (options)
-        *options = (ratecl_context_options)RATECL_CONTEXT_OPTIONS_INIT;
+    const ratecl_context_options defaults = RATECL_CONTEXT_OPTIONS_INIT;
+    rc_struct_init(options, size, &defaults, sizeof defaults);
 }
 
 ratecl_status rc_context_options_complete(const ratecl_context_options *given,
@@ -262,5 +265,5 @@ ratecl_status ratecl_context_device(const ratecl_context *context, ratecl_device
     RC_REFUSE_NULL(info);
     ratecl_device_info complete = { .size = sizeof complete };
     context->path->device_info(context->state, &complete);
-    return rc_device_info_give(&complete, info);
+    return device_info_give(&complete, info);
 }

@@ -24,7 +24,4 @@ ratecl_status rc_context_options_complete(const ratecl_context_options *given,
 ratecl_status rc_context_wrap(const rc_path *path, void *state, const ratecl_context_options *options,
                               ratecl_context **context);
 
-/* Copy a description to a caller of any version. */
-ratecl_status rc_device_info_give(const ratecl_device_info *complete, ratecl_device_info *given);
-
 #endif

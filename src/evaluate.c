@@ -7,16 +7,16 @@
 
 #include "context.h"
 
-void ratecl_inputs_init(ratecl_inputs *inputs)
+void ratecl_inputs_init_sized(ratecl_inputs *inputs, size_t size)
 {
-    if (inputs)
-        *inputs = (ratecl_inputs)RATECL_INPUTS_INIT;
+    const ratecl_inputs defaults = RATECL_INPUTS_INIT;
+    rc_struct_init(inputs, size, &defaults, sizeof defaults);
 }
 
-void ratecl_outputs_init(ratecl_outputs *outputs)
+void ratecl_outputs_init_sized(ratecl_outputs *outputs, size_t size)
 {
-    if (outputs)
-        *outputs = (ratecl_outputs)RATECL_OUTPUTS_INIT;
+    const ratecl_outputs defaults = RATECL_OUTPUTS_INIT;
+    rc_struct_init(outputs, size, &defaults, sizeof defaults);
 }
 
 /* `name` is that of the struct's field, "inputs.states". */

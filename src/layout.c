@@ -5,10 +5,11 @@
 
 #include "plan.h"
 
-void ratecl_layout_init(ratecl_layout *layout, ratecl_element element, int64_t B, int64_t T, int64_t N)
+void ratecl_layout_init_sized(ratecl_layout *layout, size_t size, ratecl_element element, int64_t B,
+                              int64_t T, int64_t N)
 {
-    if (layout)
-        *layout = (ratecl_layout)RATECL_LAYOUT_INIT(element, B, T, N);
+    const ratecl_layout defaults = RATECL_LAYOUT_INIT(element, B, T, N);
+    rc_struct_init(layout, size, &defaults, sizeof defaults);
 }
 
 static ratecl_status shape_check(const ratecl_layout *layout, const char *name)

@@ -136,6 +136,20 @@ static void zero_epsilon_first(rc_spec *spec)
         }
 }
 
+/* Complete term `k`. Each one lies behind the one before by the size of the first. */
+static ratecl_status complete_term(const ratecl_plan_options *options, size_t k, ratecl_term *complete)
+{
+    char name[40];
+    snprintf(name, sizeof name, "options.terms[%zu]", k);
+    const char *given = (const char *)options->terms + k * options->terms->size;
+    size_t size;
+    memcpy(&size, given, sizeof size);
+    if (size != options->terms->size)
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s.size is %zu: expected %zu, the size of options.terms[0]",
+                       name, size, options->terms->size);
+    return rc_term_complete(given, name, complete);
+}
+
 static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options)
 {
     if (!options->terms || options->term_count < 1 || options->term_count > INT32_MAX)
@@ -150,11 +164,8 @@ static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options
 
     spec->term_count = count;
     for (size_t k = 0; k < count; ++k) {
-        char name[40];
-        snprintf(name, sizeof name, "options.terms[%zu]", k);
-        const char *given = (const char *)options->terms + k * options->terms->size;
         rc_term *term = &spec->terms[k];
-        RC_TRY(rc_term_complete(given, name, &term->options));
+        RC_TRY(complete_term(options, k, &term->options));
         RC_TRY(needs[term->options.criterion](spec, term));
         term->cotangent = spec->cotangent_count;
         spec->cotangent_count += rc_is_vector(term);
@@ -267,10 +278,10 @@ static ratecl_status describe(const ratecl_context *context, const ratecl_plan_o
 
 /* ---- Plans ---- */
 
-void ratecl_plan_options_init(ratecl_plan_options *options)
+void ratecl_plan_options_init_sized(ratecl_plan_options *options, size_t size)
 {
-    if (options)
-        *options = (ratecl_plan_options)RATECL_PLAN_OPTIONS_INIT;
+    const ratecl_plan_options defaults = RATECL_PLAN_OPTIONS_INIT;
+    rc_struct_init(options, size, &defaults, sizeof defaults);
 }
 
 void ratecl_plan_release(ratecl_plan *plan)

@@ -29,11 +29,23 @@ void rc_message_append(const char *text);
             return rc_fail(RATECL_ERROR_ARGUMENT, "%s is NULL: expected a pointer", #argument); \
     } while (0)
 
-/* Overlay the defaults in `complete` with the fields of `given` that its caller's version knows. Sizes
- * make structs of any version meet. */
+/* ---- Structs of callers that were compiled against any version of the headers ---- */
+
+/* Overlay the defaults in `complete` with the fields of `given` that its caller's version knows. */
 #define RC_OPTIONS(complete, given, name) \
     rc_options_copy((complete), sizeof *(complete), (given), (given)->size, (name))
 ratecl_status rc_options_copy(void *complete, size_t complete_size, const void *given, size_t given_size,
                               const char *name);
+
+/* Check the size that a caller gives for a struct; `argument` names it in the message, "info.size". */
+ratecl_status rc_struct_check(size_t size, const char *argument);
+
+/* Copy `complete` into the caller's struct of `size` bytes, a checked size: truncate it where the caller's is
+ * shorter, follow it by zeros where it is longer, and store `size` as its size. */
+void rc_struct_give(void *given, size_t size, const void *complete, size_t complete_size);
+
+/* Do the same for an init function, which has no status to return: write nothing if `given` is NULL or the
+ * size is not that of a struct. */
+void rc_struct_init(void *given, size_t size, const void *complete, size_t complete_size);
 
 #endif

@@ -151,13 +151,25 @@ static void expectation(const term_field *p, char *text, size_t bytes)
 
 /* ---- Initial values ---- */
 
-void ratecl_term_init(ratecl_term *term, ratecl_criterion number)
+/* Return a criterion's term with its defaults, the metric named. */
+static ratecl_term fresh_term(ratecl_criterion number)
 {
-    if (!term)
-        return;
-    *term = (ratecl_term)RATECL_TERM_INIT(number);
+    ratecl_term term = RATECL_TERM_INIT(number);
     if (is_criterion(number) && criteria[number].parameters->choices)
-        field_write_choice(term, criteria[number].parameters, criteria[number].parameters->choices->value);
+        field_write_choice(&term, criteria[number].parameters, criteria[number].parameters->choices->value);
+    return term;
+}
+
+void ratecl_term_init_sized(ratecl_term *term, size_t size, ratecl_criterion number)
+{
+    const ratecl_term fresh = fresh_term(number);
+    rc_struct_init(term, size, &fresh, sizeof fresh);
+}
+
+void ratecl_parameter_init_sized(ratecl_parameter *parameter, size_t size)
+{
+    const ratecl_parameter empty = { .size = sizeof empty };
+    rc_struct_init(parameter, size, &empty, sizeof empty);
 }
 
 /* ---- Checks ---- */
@@ -166,19 +178,16 @@ ratecl_status rc_term_complete(const void *given, const char *name, ratecl_term 
 {
     size_t size;
     memcpy(&size, given, sizeof size);
-    ratecl_term defaults = RATECL_TERM_INIT(RATECL_FIRING_RATE);
+    ratecl_term defaults = RATECL_TERM_INIT((ratecl_criterion)0);
     RC_TRY(rc_options_copy(&defaults, sizeof defaults, given, size, name));
     if (!is_criterion(defaults.criterion))
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "%s.criterion is %d: expected one of RATECL_FIRING_RATE (%d) to %d", name,
                        (int)defaults.criterion, RATECL_FIRING_RATE, CRITERION_END - 1);
-    ratecl_term_init(complete, defaults.criterion);
+    *complete = fresh_term(defaults.criterion);
     RC_TRY(rc_options_copy(complete, sizeof *complete, given, size, name));
-    if (complete->metric == RATECL_METRIC_DEFAULT) {
-        ratecl_term fresh;
-        ratecl_term_init(&fresh, complete->criterion);
-        complete->metric = fresh.metric;
-    }
+    if (complete->metric == RATECL_METRIC_DEFAULT)
+        complete->metric = fresh_term(complete->criterion).metric;
     for (const term_field *p = criteria[complete->criterion].parameters; p->name; ++p) {
         const double value = field_read(complete, p);
         if (p->kind == CHOICE ? choice_of(p, value) != NULL : isfinite(value) && value >= p->lowest)
@@ -259,8 +268,17 @@ static bool parse_value(ratecl_term *term, const term_field *p, const char *valu
     return true;
 }
 
-/* One "key=value" of length `length`. */
-static ratecl_status parse_pair(ratecl_term *term, const char *text, const char *pair, int length)
+static size_t field_bytes(const term_field *p)
+{
+    static const size_t bytes[] = {
+        [NUMBER] = sizeof(double), [INTEGER] = sizeof(int64_t), [CHOICE] = sizeof(int32_t)
+    };
+    return bytes[p->kind];
+}
+
+/* Parse one "key=value" of length `length` into a term of which the caller has `size` bytes. */
+static ratecl_status parse_pair(ratecl_term *term, size_t size, const char *text, const char *pair,
+                                int length)
 {
     const term_field *p = criteria[term->criterion].parameters;
     const int key = word(pair, "=,");
@@ -268,6 +286,12 @@ static ratecl_status parse_pair(ratecl_term *term, const char *text, const char 
         ++p;
     if (!p->name)
         return unknown_key(text, pair, criteria[term->criterion].parameters);
+    if (p->offset + field_bytes(p) > size)
+        return rc_fail(
+            RATECL_ERROR_ARGUMENT,
+            "term \"%s\": %s has no place in a ratecl_term of %zu bytes: expected at least %zu, as "
+            "in later versions of the header",
+            text, p->name, size, p->offset + field_bytes(p));
     char value[64] = "", expected[160];
     if (key < length)
         snprintf(value, sizeof value, "%.*s", length - key - 1, pair + key + 1);
@@ -278,10 +302,11 @@ static ratecl_status parse_pair(ratecl_term *term, const char *text, const char 
                    length > key ? length - key - 1 : 0, pair + key + 1, expected);
 }
 
-ratecl_status ratecl_term_parse(ratecl_term *term, const char *text)
+ratecl_status ratecl_term_parse_sized(ratecl_term *term, size_t size, const char *text)
 {
     RC_REFUSE_NULL(term);
     RC_REFUSE_NULL(text);
+    RC_TRY(rc_struct_check(size, "size"));
     const int name = word(text, ":");
     int number = 1;
     while (number < CRITERION_END && !((int)strlen(criteria[number].name) == name &&
@@ -290,16 +315,15 @@ ratecl_status ratecl_term_parse(ratecl_term *term, const char *text)
     if (number == CRITERION_END)
         return unknown_criterion(text);
 
-    ratecl_term parsed;
-    ratecl_term_init(&parsed, (ratecl_criterion)number);
+    ratecl_term parsed = fresh_term((ratecl_criterion)number);
     const char *pair = text + name;
     while (*pair) {
         ++pair; /* the colon, or a comma */
         const int length = word(pair, ",");
-        RC_TRY(parse_pair(&parsed, text, pair, length));
+        RC_TRY(parse_pair(&parsed, size, text, pair, length));
         pair += length;
     }
-    *term = parsed;
+    rc_struct_give(term, size, &parsed, sizeof parsed);
     return RATECL_OK;
 }
 
@@ -309,11 +333,10 @@ ratecl_status ratecl_term_parameter(const ratecl_term *term, size_t index, ratec
 {
     RC_REFUSE_NULL(term);
     RC_REFUSE_NULL(parameter);
-    ratecl_parameter complete = { .size = sizeof complete };
-    RC_TRY(RC_OPTIONS(&complete, parameter, "parameter"));
-    ratecl_term given, fresh;
+    RC_TRY(rc_struct_check(parameter->size, "parameter.size"));
+    ratecl_term given;
     RC_TRY(rc_term_complete(term, "term", &given));
-    ratecl_term_init(&fresh, given.criterion);
+    const ratecl_term fresh = fresh_term(given.criterion);
 
     const term_field *p = criteria[given.criterion].parameters;
     for (size_t k = 0; k < index && p->name; ++k)
@@ -323,16 +346,14 @@ ratecl_status ratecl_term_parameter(const ratecl_term *term, size_t index, ratec
                        "index is %zu: expected less than the number of %s's parameters", index,
                        criteria[given.criterion].name);
     const double value = field_read(&given, p);
-    complete = (ratecl_parameter){
-        .size = complete.size,
+    const ratecl_parameter described = {
+        .size = sizeof described,
         .name = p->name,
         .choice = p->kind == CHOICE ? choice_of(p, value)->name : NULL,
         .number = value,
         .is_integer = p->kind == INTEGER,
         .is_default = value == field_read(&fresh, p),
     };
-    const size_t known = parameter->size < sizeof complete ? parameter->size : sizeof complete;
-    complete.size = parameter->size;
-    memcpy(parameter, &complete, known);
+    rc_struct_give(parameter, parameter->size, &described, sizeof described);
     return RATECL_OK;
 }

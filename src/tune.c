@@ -350,10 +350,16 @@ static ratecl_status run_search(search *s)
     return RATECL_OK;
 }
 
-void ratecl_tune_options_init(ratecl_tune_options *options)
+void ratecl_tune_options_init_sized(ratecl_tune_options *options, size_t size)
 {
-    if (options)
-        *options = (ratecl_tune_options)RATECL_TUNE_OPTIONS_INIT;
+    const ratecl_tune_options defaults = RATECL_TUNE_OPTIONS_INIT;
+    rc_struct_init(options, size, &defaults, sizeof defaults);
+}
+
+void ratecl_tune_result_init_sized(ratecl_tune_result *result, size_t size)
+{
+    const ratecl_tune_result empty = { .size = sizeof empty };
+    rc_struct_init(result, size, &empty, sizeof empty);
 }
 
 ratecl_status ratecl_tune(ratecl_context *context, const ratecl_tune_options *given,
@@ -364,9 +370,7 @@ ratecl_status ratecl_tune(ratecl_context *context, const ratecl_tune_options *gi
     search s = { .context = context, .options = RATECL_TUNE_OPTIONS_INIT };
     if (given)
         RC_TRY(RC_OPTIONS(&s.options, given, "options"));
-    if (result->size != sizeof *result)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "result.size is %zu: expected sizeof(ratecl_tune_result)",
-                       result->size);
+    RC_TRY(rc_struct_check(result->size, "result.size"));
     if (!(s.options.budget > 0) || !isfinite(s.options.budget))
         return rc_fail(RATECL_ERROR_ARGUMENT, "options.budget is %g: expected a positive number of seconds",
                        s.options.budget);
@@ -384,7 +388,7 @@ ratecl_status ratecl_tune(ratecl_context *context, const ratecl_tune_options *gi
     const ratecl_status status = run_search(&s);
     free_problem(&s);
     if (status == RATECL_OK)
-        *result = done;
+        rc_struct_give(result, result->size, &done, sizeof done);
     else
         context->path->tuner->set(context->state, s.options.precision, "", s.best, sizeof s.best);
     return status;

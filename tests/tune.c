@@ -3,6 +3,7 @@
 #include "suite.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,8 +109,13 @@ static void count_report(double fraction, const char *message, void *user)
     seen->count++;
 }
 
-static void tune(const char *device, double budget, ratecl_tune_result *result)
+/* Tune as a caller whose ratecl_tune_result has `size` bytes, of an earlier or a later header. */
+static void tune_sized(const char *device, double budget, size_t size, ratecl_tune_result *result)
 {
+    union {
+        ratecl_tune_result known;
+        unsigned char bytes[sizeof(ratecl_tune_result) + 64];
+    } given;
     journal said;
     reports seen = { 0, 0 };
     ratecl_context *context = open_context(device, &said);
@@ -117,10 +123,22 @@ static void tune(const char *device, double budget, ratecl_tune_result *result)
     options.budget = budget;
     options.progress = count_report;
     options.progress_user = &seen;
-    *result = (ratecl_tune_result){ .size = sizeof *result };
-    ASSERT_OK(ratecl_tune(context, &options, result));
+    memset(&given, 0x5a, sizeof given);
+    given.known.size = size;
+    ASSERT_OK(ratecl_tune(context, &options, &given.known));
     ratecl_context_release(context);
     ck_assert_int_gt(seen.count, 0);
+    ck_assert_uint_eq(given.known.size, size);
+    for (size_t k = sizeof given.known; k < sizeof given; k++)
+        ck_assert_uint_eq(given.bytes[k], k < size ? 0 : 0x5a);
+    for (size_t k = size; k < sizeof given.known; k++)
+        ck_assert_uint_eq(given.bytes[k], 0x5a);
+    *result = given.known;
+}
+
+static void tune(const char *device, double budget, ratecl_tune_result *result)
+{
+    tune_sized(device, budget, sizeof *result, result);
 }
 
 static void searched(const ratecl_device_info *device)
@@ -131,7 +149,7 @@ static void searched(const ratecl_device_info *device)
     journal said;
     char text[4000];
     write_text(other, sizeof other - 1);
-    tune(device->id, suite_is_small() ? 1e-3 : 5, &result);
+    tune_sized(device->id, suite_is_small() ? 1e-3 : 5, sizeof result + 32, &result);
     for (int k = 0; k < RATECL_TUNE_COUNT; k++) {
         ck_assert_double_gt(result.before[k], 0);
         ck_assert_double_gt(result.after[k], 0);
@@ -148,7 +166,8 @@ static void searched(const ratecl_device_info *device)
     ck_assert_str_eq(said.ignored, "");
 
     /* Once more: in the place of the line that is there. */
-    tune(device->id, 1e-3, &result);
+    tune_sized(device->id, 1e-3, offsetof(ratecl_tune_result, parameters), &result);
+    ck_assert_double_gt(result.before[0], 0);
     char again[4000];
     read_text(again, sizeof again);
     ck_assert_ptr_eq(strstr(again, other), again);

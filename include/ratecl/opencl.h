@@ -47,6 +47,8 @@ typedef struct ratecl_cl_inputs {
     {                                                          \
         sizeof(ratecl_cl_inputs), NULL, NULL, NULL, NULL, NULL \
     }
+RATECL_EXPORT void ratecl_cl_inputs_init_sized(ratecl_cl_inputs *inputs, size_t size);
+#define ratecl_cl_inputs_init(inputs) ratecl_cl_inputs_init_sized((inputs), sizeof(ratecl_cl_inputs))
 
 /** Buffers that an evaluation writes, likewise retained until then. `values` may be NULL; so may a gradient
  *  that the plan does not give. A gradient must not overlap an input or another gradient, though they may be
@@ -64,6 +66,8 @@ typedef struct ratecl_cl_outputs {
     {                                                     \
         sizeof(ratecl_cl_outputs), NULL, NULL, NULL, NULL \
     }
+RATECL_EXPORT void ratecl_cl_outputs_init_sized(ratecl_cl_outputs *outputs, size_t size);
+#define ratecl_cl_outputs_init(outputs) ratecl_cl_outputs_init_sized((outputs), sizeof(ratecl_cl_outputs))
 
 /** Enqueue an evaluation after the `wait_count` events of `wait_list`, and return at once.
  *

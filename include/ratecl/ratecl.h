@@ -9,10 +9,31 @@
  *                message of the calling thread's last failure. A refused argument changes nothing of
  *                the caller's. The library never prints, exits or aborts.
  * Threads        A context may be used by many threads at once, a plan by one thread at a time.
- * Option structs Start each one with its *_INIT macro or its *_init function: `size` tells the library
- *                which fields the caller knows, and fields that it does not know take their defaults.
+ * Structs        Start each one with its *_init function or its *_INIT macro: `size` tells the library
+ *                which fields the caller knows. See "Versions" below.
  * Determinism    The same device, library, tuning, plan and input give the same bits, whatever the number
  *                of threads and whatever else runs.
+ *
+ * Versions
+ *
+ * The version follows semantic versioning (semver.org). From 1.0.0 on, programs that were compiled and
+ * linked with one version run with every later one of the same major version, without being compiled
+ * again. While the major version is 0 that holds within a minor version: 0.2.1 replaces 0.2.0, and 0.3.0
+ * may change anything. The name of the shared library says so to the loader: libratecl.so.0.2 for 0.2.x,
+ * libratecl.so.1 for 1.x.y.
+ *
+ * Such later versions may add functions, enumerators, and fields of structs. A field is added behind the
+ * last byte of the struct, its padding included. Nothing is removed, moved or given another number or
+ * meaning: the numbers of ratecl_status, above all, never change.
+ *
+ * Every struct begins with its size in bytes, as the caller was compiled; the library reads and writes no
+ * byte behind that. In a struct that is shorter than the library's, from an older header, the missing
+ * fields take their defaults, and results for them are left out. In a struct that is longer, from a newer
+ * header, the init functions and the functions that fill results set the rest to 0; for options and
+ * inputs, where 0 in an added field always means its default, ARGUMENT tells that the rest is not 0, so
+ * that nothing is ignored in silence. The functions whose names end in _sized take that size as an
+ * argument. C and C++ programs use the macros of the names without the ending, which pass it; bindings of
+ * other languages call these functions themselves.
  */
 #ifndef RATECL_RATECL_H
 #define RATECL_RATECL_H
@@ -27,7 +48,7 @@
 #endif
 
 #define RATECL_VERSION_MAJOR 0
-#define RATECL_VERSION_MINOR 1
+#define RATECL_VERSION_MINOR 2
 #define RATECL_VERSION_PATCH 0
 
 #ifdef __cplusplus
@@ -36,7 +57,7 @@ extern "C" {
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
-/** The outcome of a call. The numbers are fixed for ever. */
+/** The outcome of a call. The numbers never change. */
 typedef enum ratecl_status {
     RATECL_OK = 0,
     RATECL_ERROR_ARGUMENT = 1,    /**< refused before any work; the message names argument and value */
@@ -70,7 +91,7 @@ typedef enum ratecl_device_kind {
 } ratecl_device_kind;
 
 typedef struct ratecl_device_info {
-    size_t size; /**< sizeof(ratecl_device_info), set by the caller */
+    size_t size;
     char id[32]; /**< "cpu" or "opencl:P.D", as ratecl_context_options.device takes it */
     char name[128];
     char platform[128];
@@ -82,6 +103,10 @@ typedef struct ratecl_device_info {
     uint64_t memory;         /**< bytes; 0 where unknown */
     uint64_t largest_buffer; /**< bytes; 0 where unlimited */
 } ratecl_device_info;
+
+/** Start a description: the size, and zeros. */
+RATECL_EXPORT void ratecl_device_info_init_sized(ratecl_device_info *info, size_t size);
+#define ratecl_device_info_init(info) ratecl_device_info_init_sized((info), sizeof(ratecl_device_info))
 
 /** How many devices there are; at least 1, the OpenMP path. */
 RATECL_EXPORT size_t ratecl_device_count(void);
@@ -132,7 +157,9 @@ typedef struct ratecl_context_options {
     {                                                                                        \
         sizeof(ratecl_context_options), NULL, 0, 0, NULL, NULL, RATECL_PROGRAM_CACHE_DEFAULT \
     }
-RATECL_EXPORT void ratecl_context_options_init(ratecl_context_options *options);
+RATECL_EXPORT void ratecl_context_options_init_sized(ratecl_context_options *options, size_t size);
+#define ratecl_context_options_init(options) \
+    ratecl_context_options_init_sized((options), sizeof(ratecl_context_options))
 
 /** A device, its queue and its compiled programs. */
 typedef struct ratecl_context ratecl_context;
@@ -172,8 +199,10 @@ typedef struct ratecl_layout {
     {                                                                           \
         sizeof(ratecl_layout), (element_), { (B_), (T_), (N_) }, { 0, 0, 0 }, 0 \
     }
-RATECL_EXPORT void ratecl_layout_init(ratecl_layout *layout, ratecl_element element, int64_t B, int64_t T,
-                                      int64_t N);
+RATECL_EXPORT void ratecl_layout_init_sized(ratecl_layout *layout, size_t size, ratecl_element element,
+                                            int64_t B, int64_t T, int64_t N);
+#define ratecl_layout_init(layout, element, B, T, N) \
+    ratecl_layout_init_sized((layout), sizeof(ratecl_layout), (element), (B), (T), (N))
 
 /** Bytes from the start of the memory to the end of the element that lies last; 0 for a bad layout. */
 RATECL_EXPORT uint64_t ratecl_layout_bytes(const ratecl_layout *layout);
@@ -274,22 +303,29 @@ typedef struct ratecl_term {
             (criterion_) == RATECL_ENTROPY ? 10.0 : 1e-3, 0.0, 1, RATECL_REDUCTION_MEAN,             \
             RATECL_LOG_VARIANCE, 0.0, RATECL_DEGENERATE_ERROR                                        \
     }
-RATECL_EXPORT void ratecl_term_init(ratecl_term *term, ratecl_criterion criterion);
+RATECL_EXPORT void ratecl_term_init_sized(ratecl_term *term, size_t size, ratecl_criterion criterion);
+#define ratecl_term_init(term, criterion) ratecl_term_init_sized((term), sizeof(ratecl_term), (criterion))
 
-/** Read "NAME[:key=value,...]", such as "population_kl:reg=0,reduction=none". Errors: ARGUMENT. */
-RATECL_EXPORT ratecl_status ratecl_term_parse(ratecl_term *term, const char *text);
+/** Read "NAME[:key=value,...]", such as "population_kl:reg=0,reduction=none". Errors: ARGUMENT, also for
+ *  a key that has no field in a term of this size. */
+RATECL_EXPORT ratecl_status ratecl_term_parse_sized(ratecl_term *term, size_t size, const char *text);
+#define ratecl_term_parse(term, text) ratecl_term_parse_sized((term), sizeof(ratecl_term), (text))
 
 /** The criterion's name as terms are written, "firing_rate"; NULL for a number that is none. */
 RATECL_EXPORT const char *ratecl_criterion_name(ratecl_criterion criterion);
 
 typedef struct ratecl_parameter {
-    size_t size;        /**< sizeof(ratecl_parameter), set by the caller */
+    size_t size;
     const char *name;   /**< "metric", "weight", ... ; static storage, as is choice */
     const char *choice; /**< the name of the choice; NULL where the parameter is a number */
     double number;      /**< the number; that of the enumeration for a choice */
     int32_t is_integer; /**< 1 where only whole numbers are allowed */
     int32_t is_default;
 } ratecl_parameter;
+
+/** Start a description: the size, and zeros. */
+RATECL_EXPORT void ratecl_parameter_init_sized(ratecl_parameter *parameter, size_t size);
+#define ratecl_parameter_init(parameter) ratecl_parameter_init_sized((parameter), sizeof(ratecl_parameter))
 
 /** Describe parameter `index` of a term, counted from 0 in a fixed order with weight last.
  *  ARGUMENT past the last one. */
@@ -359,7 +395,9 @@ typedef struct ratecl_plan_options {
         sizeof(ratecl_plan_options), RATECL_PRECISION_F32, RATECL_OUTPUT_VALUES, NULL, NULL, NULL, NULL, 0, \
             NULL, NULL, NULL, 0                                                                             \
     }
-RATECL_EXPORT void ratecl_plan_options_init(ratecl_plan_options *options);
+RATECL_EXPORT void ratecl_plan_options_init_sized(ratecl_plan_options *options, size_t size);
+#define ratecl_plan_options_init(options) \
+    ratecl_plan_options_init_sized((options), sizeof(ratecl_plan_options))
 
 /** Terms, shape, layout and element type, compiled for a context. It owns its kernels and scratch:
  *  evaluation allocates nothing. */
@@ -398,7 +436,8 @@ typedef struct ratecl_inputs {
     {                                                                   \
         sizeof(ratecl_inputs), NULL, 0, NULL, 0, NULL, 0, NULL, NULL, 0 \
     }
-RATECL_EXPORT void ratecl_inputs_init(ratecl_inputs *inputs);
+RATECL_EXPORT void ratecl_inputs_init_sized(ratecl_inputs *inputs, size_t size);
+#define ratecl_inputs_init(inputs) ratecl_inputs_init_sized((inputs), sizeof(ratecl_inputs))
 
 /** Host memory that an evaluation writes. Each pointer may be NULL, but for the gradients that the plan
  *  gives. A gradient must not overlap an input or another gradient. */
@@ -421,7 +460,8 @@ typedef struct ratecl_outputs {
     {                                                                             \
         sizeof(ratecl_outputs), NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0, NULL, 0 \
     }
-RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
+RATECL_EXPORT void ratecl_outputs_init_sized(ratecl_outputs *outputs, size_t size);
+#define ratecl_outputs_init(outputs) ratecl_outputs_init_sized((outputs), sizeof(ratecl_outputs))
 
 /** Evaluate a plan on host memory, on the context's device, and wait for the result. An OpenCL CPU
  *  device reads it in place; for another one the plan's first call of this function allocates what it
@@ -483,16 +523,22 @@ typedef struct ratecl_tune_options {
     {                                                                          \
         sizeof(ratecl_tune_options), RATECL_PRECISION_F32, 60.0, 1, NULL, NULL \
     }
-RATECL_EXPORT void ratecl_tune_options_init(ratecl_tune_options *options);
+RATECL_EXPORT void ratecl_tune_options_init_sized(ratecl_tune_options *options, size_t size);
+#define ratecl_tune_options_init(options) \
+    ratecl_tune_options_init_sized((options), sizeof(ratecl_tune_options))
 
 typedef struct ratecl_tune_result {
-    size_t size;                      /**< sizeof(ratecl_tune_result), set by the caller */
+    size_t size;
     double before[RATECL_TUNE_COUNT]; /**< seconds with the device's defaults */
     double after[RATECL_TUNE_COUNT];  /**< seconds with what was found */
     int64_t tried, failed;            /**< choices; those that did not compile, or gave other results */
     char parameters[1024];            /**< "name=number,...", as RATECL_TUNING takes them */
     char file[1024];                  /**< where they were kept; empty where they were not */
 } ratecl_tune_result;
+
+/** Start a result: the size, and zeros. */
+RATECL_EXPORT void ratecl_tune_result_init_sized(ratecl_tune_result *result, size_t size);
+#define ratecl_tune_result_init(result) ratecl_tune_result_init_sized((result), sizeof(ratecl_tune_result))
 
 /**
  * Search the compile-time parameters of the kernels on the context's device, and keep what is faster than the

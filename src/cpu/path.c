@@ -204,6 +204,7 @@ static uint64_t physical_memory(void)
 static void device_info(const void *context_state, ratecl_device_info *info)
 {
     const rc_cpu_context *const context = context_state;
+    *info = (ratecl_device_info){ .size = sizeof *info };
     snprintf(info->id, sizeof info->id, "cpu");
     snprintf(info->name, sizeof info->name, "CPU, %s code", context->isa->name);
     snprintf(info->platform, sizeof info->platform, "OpenMP");

@@ -38,6 +38,20 @@ ratecl_status ratecl_cl_context_create(cl_context context, cl_device_id device, 
     return rc_context_wrap(&rc_cl_path, state, &options, created);
 }
 
+/* ---- Structs ---- */
+
+void ratecl_cl_inputs_init_sized(ratecl_cl_inputs *inputs, size_t size)
+{
+    const ratecl_cl_inputs defaults = RATECL_CL_INPUTS_INIT;
+    rc_struct_init(inputs, size, &defaults, sizeof defaults);
+}
+
+void ratecl_cl_outputs_init_sized(ratecl_cl_outputs *outputs, size_t size)
+{
+    const ratecl_cl_outputs defaults = RATECL_CL_OUTPUTS_INIT;
+    rc_struct_init(outputs, size, &defaults, sizeof defaults);
+}
+
 /* ---- Evaluation ---- */
 
 static ratecl_status check_events(const rc_cl_plan *plan, cl_uint count, const cl_event *list)
