@@ -16,7 +16,7 @@ results=${1:-bench/results} picture=${2:-}
 [ $# -lt 1 ] || shift
 [ $# -lt 1 ] || shift
 
-[ -f build/build.ninja ] || meson setup build -Dtests=false
+[ -f build/build.ninja ] || meson setup build -Dtests=disabled
 meson compile -C build
 parts=$(mktemp -d)
 trap 'rm -rf "$parts"' EXIT

@@ -17,7 +17,7 @@ sh examples/install.sh gcc libc6-dev meson ninja-build pkg-config python3 \
     ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd
 mkdir -p build
 echo 'building in build/'
-[ -f build/build.ninja ] || quietly meson setup build -Dtests=false
+[ -f build/build.ninja ] || quietly meson setup build -Dtests=disabled
 quietly meson compile -C build
 
 echo 'simulating the example network'

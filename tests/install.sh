@@ -1,0 +1,113 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# install.sh BUILD SOURCE PREFIX LIBDIR OPENCL: install the build, move what was installed, and use it as a program and
+# from C, C++, CMake and Meson; install a static library, and use that. Nothing is installed on the machine itself, and
+# neither LD_LIBRARY_PATH nor the loader's cache helps. What a tool is missing for is skipped by name.
+set -eu
+build=$1 source=$2 prefix=$3 libdir=$4 opencl=$5
+
+unset LD_LIBRARY_PATH LD_PRELOAD
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+log=$folder/log
+compiler=${CC:-cc}
+
+# quietly COMMAND...: the output only where it fails.
+quietly() {
+    "$@" >"$log" 2>&1 || { cat "$log"; fail "$*"; }
+}
+
+fail() {
+    echo "install: failed: $*"
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null && return 0
+    echo "skipped, for want of $1: $2"
+    return 1
+}
+
+# starts PROGRAM: it prints what the README says.
+starts() {
+    printed=$("$@" 2>&1) || fail "$*: $printed"
+    [ "$printed" = 0.1000 ] || fail "$* printed $printed: expected 0.1000"
+}
+
+# packages PREFIX pkg-config's arguments...: as pkg-config where the installed tree lies in PREFIX.
+packages() {
+    where=$1
+    shift
+    PKG_CONFIG_PATH=$where/$libdir/pkgconfig pkg-config --define-variable=prefix="$where" "$@" ratecl
+}
+
+cp -R "$source/tests/consumer" "$folder/consumer"
+awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/README.md" >"$folder/consumer/program.c"
+program=$folder/consumer/program
+
+# ---- Staged, then moved ----
+
+quietly meson install -C "$build" --no-rebuild --destdir "$folder/staged"
+moved=$folder/moved
+mv "$folder/staged$prefix" "$moved"
+
+quietly "$moved/bin/ratecl" --version
+quietly "$moved/bin/ratecl" selftest --device cpu
+if [ "$opencl" = yes ] && "$moved/bin/ratecl" devices | grep -q 'opencl:'; then
+    quietly "$moved/bin/ratecl" selftest --device opencl
+    export RATECL_DEVICE=opencl # its kernels are found, too
+fi
+
+if has pkg-config 'linking with the shared library'; then
+    # shellcheck disable=SC2046 # lists of flags
+    quietly "$compiler" -Wall -Werror "$program.c" -o "$program" $(packages "$moved" --cflags --libs) "-Wl,-rpath,$moved/$libdir"
+    starts "$program"
+    if has c++ 'the headers in C++'; then
+        # shellcheck disable=SC2046
+        quietly c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror "$program.cpp" $([ "$opencl" != yes ] || echo -DWITH_OPENCL) \
+            -o "$program++" $(packages "$moved" --cflags --libs) "-Wl,-rpath,$moved/$libdir"
+        starts "$program++"
+    fi
+fi
+
+# with_cmake PREFIX NAME
+with_cmake() {
+    quietly cmake -S "$folder/consumer" -B "$folder/$2" -DCMAKE_PREFIX_PATH="$1"
+    quietly cmake --build "$folder/$2"
+    starts "$folder/$2/program"
+}
+if has cmake 'find_package(ratecl), shared and static'; then
+    with_cmake "$moved" cmake-shared
+    for version in 0.1 0.2.99 0.3 1; do
+        if cmake -S "$folder/consumer" -B "$folder/cmake-$version" -DCMAKE_PREFIX_PATH="$moved" \
+            -DVERSION_WANTED=$version >"$log" 2>&1; then
+            fail "CMake found version $version"
+        fi
+    done
+fi
+
+# ---- As a subproject, and static ----
+
+mkdir "$folder/consumer/subprojects"
+ln -s "$source" "$folder/consumer/subprojects/ratecl"
+static=$folder/static
+quietly meson setup "$folder/subproject" "$folder/consumer" --prefix "$static" --libdir "$libdir" -Ddefault_library=both \
+    -Dbuildtype=debug -Dratecl:opencl="$([ "$opencl" = yes ] && echo enabled || echo disabled)"
+quietly meson compile -C "$folder/subproject"
+starts "$folder/subproject/program"
+if meson introspect "$folder/subproject" --targets | tr ',' '\n' | grep -E 'ratecl/(tests|bench|examples)/meson.build'; then
+    fail 'a subproject builds its tests, benchmark or examples'
+fi
+quietly meson install -C "$folder/subproject" --no-rebuild
+rm "$static/$libdir"/libratecl.so*
+
+if has pkg-config 'linking with the static library'; then
+    flags=$(packages "$static" --static --cflags --libs)
+    case $flags in *-fopenmp*) fail "pkg-config --static gives -fopenmp: $flags" ;; esac
+    # shellcheck disable=SC2086 # a list of flags
+    quietly "$compiler" -Wall -Werror "$program.c" -o "$program-static" $flags
+    starts "$program-static"
+fi
+if command -v cmake >/dev/null; then
+    with_cmake "$static" cmake-static
+fi
