@@ -72,14 +72,14 @@ fi
 
 # with_cmake PREFIX NAME
 with_cmake() {
-    quietly cmake -S "$folder/consumer" -B "$folder/$2" -DCMAKE_PREFIX_PATH="$1"
+    quietly cmake -G Ninja -S "$folder/consumer" -B "$folder/$2" -DCMAKE_PREFIX_PATH="$1"
     quietly cmake --build "$folder/$2"
     starts "$folder/$2/program"
 }
 if has cmake 'find_package(ratecl), shared and static'; then
     with_cmake "$moved" cmake-shared
     for version in 0.1 0.2.99 0.3 1; do
-        if cmake -S "$folder/consumer" -B "$folder/cmake-$version" -DCMAKE_PREFIX_PATH="$moved" \
+        if cmake -G Ninja -S "$folder/consumer" -B "$folder/cmake-$version" -DCMAKE_PREFIX_PATH="$moved" \
             -DVERSION_WANTED=$version >"$log" 2>&1; then
             fail "CMake found version $version"
         fi

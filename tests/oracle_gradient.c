@@ -262,11 +262,12 @@ static void hebbian(const ratecl_term *term, const oracle_inputs *inputs, const 
 {
     (void)u;
     const int64_t R = rows_of(&inputs->states), T = inputs->states.shape[1];
-    long double form[2];
-    for (int64_t row = 0; row < R; row++) {
-        if (term->over == RATECL_OVER_STEP || row % T == 0)
-            form_of(term, inputs, row, form);
-        hebbian_row(inputs, row, sign(form[0]) / R, gradients);
+    const int64_t rows = term->over == RATECL_OVER_STEP ? 1 : T;
+    for (int64_t first = 0; first < R; first += rows) {
+        long double form[2];
+        form_of(term, inputs, first, form);
+        for (int64_t row = first; row < first + rows; row++)
+            hebbian_row(inputs, row, sign(form[0]) / R, gradients);
     }
 }
 
