@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install.sh [--optional] PACKAGE...: install those of the named Debian packages that are missing; ask nothing, and
-# touch nothing else. With --optional, packages that this Debian lacks or that would remove others are left out, by
-# name.
+# install.sh [--optional] PACKAGE...: install those of the named Debian packages that are missing, and touch nothing
+# else. Without root rights the exit status is 1, after a line for the administrator. With --optional, packages that
+# this Debian lacks, that would remove others, or that need rights are left out, by name.
 set -eu
 
 optional=
@@ -22,8 +22,23 @@ for package; do
 done
 [ -n "$missing" ] || exit 0
 
+# no_rights: say what to ask for, or what is left out.
+no_rights() {
+    echo 'install: only root can install Debian packages, and sudo is no way to that here'
+    if [ -n "$optional" ]; then
+        echo "install: left out:$missing"
+        exit 0
+    fi
+    echo 'install: please ask your administrator for this:'
+    echo "    apt-get install --no-install-recommends$missing"
+    exit 1
+}
+
 as_root=
-[ "$(id -u)" -eq 0 ] || as_root=sudo
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=sudo
+    command -v sudo >/dev/null || no_rights
+fi
 echo "installing$missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -42,6 +57,7 @@ if [ -n "$optional" ]; then
 fi
 # shellcheck disable=SC2086 # lists of words
 if ! { $as_root apt-get update >"$log" 2>&1 </dev/null && install $missing; }; then
-    cat "$log" >&2
+    cat "$log"
+    [ -z "$as_root" ] || no_rights
     exit 1
 fi

@@ -13,7 +13,7 @@ quietly() {
     }
 }
 
-sh examples/install.sh gcc libc6-dev meson ninja-build pkg-config python3 \
+sh examples/install.sh gcc libc6-dev meson ninja-build python3 \
     ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd
 mkdir -p build
 echo 'building in build/'

@@ -7,9 +7,10 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 sh examples/install.sh gcc libc6-dev binutils meson ninja-build pkg-config python3 check \
-    ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd oclgrind mesa-opencl-icd || exit 1
-# For the static test of the kernels. libclc-19 would remove libclc-15, and rusticl with it.
-sh examples/install.sh --optional clang-19 libclc-15 intel-opencl-icd
+    ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd mesa-opencl-icd || exit 1
+# Stages and tests that need one of these are skipped where it is missing: Debian 13 has no Oclgrind. clang, libclc and
+# Intel's driver are for the static test of the kernels; in Debian 12 libclc-19 would remove libclc-15, and rusticl with it.
+sh examples/install.sh --optional oclgrind clang-19 libclc-15 intel-opencl-icd g++ cmake debootstrap
 
 mkdir -p build-test
 export POCL_CACHE_DIR="$PWD/build-test/pocl"
@@ -38,6 +39,17 @@ build() (
     fi
 )
 
+# counts LOG: how many tests passed, failed and were skipped, as the summaries of `meson test` say.
+counts() (
+    awk '/^Ok:/ { ok += $2 } /^(Fail|Unexpected Pass|Timeout):/ { bad += $NF } /^Skipped:/ { no += $2 }
+        END { print ok + 0, bad + 0, no + 0 }' "$1"
+)
+
+# skip NAME REASON: a stage that is left out, by its name.
+skip() (
+    report "$1: $2" "$(date +%s)" /dev/null 0 0 1
+)
+
 # stage NAME FOLDER [VARIABLE=VALUE...] meson test [ARGUMENT...]: run test programs of a build. Whatever Oclgrind
 # reports counts as one failure more, even where the numbers came out right.
 stage() (
@@ -48,8 +60,7 @@ stage() (
     (cd "$folder" && env "$@" --no-rebuild --print-errorlogs --logbase "$base") >"$log" 2>&1
     status=$?
     # shellcheck disable=SC2046 # three numbers
-    set -- $(awk '/^Ok:/ { ok = $2 } /^(Fail|Unexpected Pass|Timeout):/ { bad += $NF } /^Skipped:/ { no = $2 }
-        END { print ok + 0, bad + 0, no + 0 }' "$log")
+    set -- $(counts "$log")
     # A run that ended before it could count, or found nothing to run.
     [ "$2" -gt 0 ] || { [ "$status" -eq 0 ] && [ $(($1 + $3)) -gt 0 ]; } || set -- "$1" 1 "$3"
     if [ -f "$simulated" ] && grep -EiB 1 -A 6 '^[[:space:]]+kernel: |^oclgrind( -|:| fatal)' "$simulated" >>"$log"; then
@@ -87,15 +98,26 @@ install_intel() (
 intel="OCL_ICD_VENDORS=$PWD/build-test/intel/vendors LD_LIBRARY_PATH=$PWD/build-test/intel/lib"
 intel="$intel RATECL_TEST_DEVICE=opencl:Intel RATECL_TEST_SIZE=wide"
 
-# The software rasteriser and the simulator use one core and take longest. Oclgrind 21.10 abandons a kernel that
-# has LLVM's instruction `freeze` when it looks for uninitialised reads: hence nothing is optimised then. In a
-# process's later plans it reports initialised memory: hence a process for each case of `single`.
+# Build and run fast programs in the other Debian release, where a root of it can be made.
+other_release() (
+    start=$(date +%s) log=build-test/other-release.log
+    sh tests/other_release.sh build-test >"$log" 2>&1
+    case $? in
+    0) status=0 ;;
+    77) skip 'the other Debian release' "$(tail -n 1 "$log")" && exit ;;
+    *) status=1 ;;
+    esac
+    # shellcheck disable=SC2046 # three numbers
+    set -- $(counts "$log")
+    [ "$2" -gt 0 ] || set -- "$1" "$status" "$3"
+    report 'the other Debian release' "$start" "$log" "$@"
+)
+
+# Oclgrind 21.10 abandons a kernel that has LLVM's instruction `freeze` when it looks for uninitialised reads: hence
+# nothing is optimised then. In a process's later plans it reports initialised memory: hence a process for each case
+# of `single`.
 # shellcheck disable=SC2086 # lists of words
-slow_stages() {
-    stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
-        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache sizes tune train
-    stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
-        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
+oclgrind_stages() {
     stage 'Oclgrind' default $oclgrind meson test -t 8 --wrapper 'oclgrind --data-races --check-api' $in_simulator
     # The driver is to refuse damaged programs: no misuse that it should report.
     stage 'Oclgrind, programs on disk' default $oclgrind meson test -t 8 --wrapper oclgrind cache
@@ -103,6 +125,20 @@ slow_stages() {
         stage "Oclgrind, uninitialised reads $case" default $oclgrind RATECL_TEST_CASE=$case meson test -t 8 \
             --wrapper 'oclgrind --uninitialized --build-options -cl-opt-disable' single
     done
+}
+
+# The software rasteriser and the simulator use one core and take longest.
+# shellcheck disable=SC2086 # lists of words
+slow_stages() {
+    stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
+        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" $on_device cache sizes tune train
+    stage 'rusticl, recordings' default $rusticl RUSTICL_ENABLE=llvmpipe \
+        meson test -t 8 --wrapper "$PWD/tests/once_more.sh" recordings
+    if command -v oclgrind >/dev/null; then
+        oclgrind_stages
+    else
+        skip 'Oclgrind' 'no package of this Debian'
+    fi
     for seed in 1 2 3 4; do
         drawn=$(python3 tests/random_tuning.py $seed)
         echo "parameters drawn with seed $seed: $drawn"
@@ -135,7 +171,7 @@ fast_stages() {
         stage "Intel's CPU runtime, the GPUs' kernel set" default $intel CK_RUN_CASE=wide_shapes $gpu_set \
             meson test -t 4 values gradients
     else
-        report "Intel's CPU runtime: could not be installed" "$(date +%s)" /dev/null 0 0 1
+        skip "Intel's CPU runtime" 'could not be installed'
     fi
 
     build no-opencl gcc -Dopencl=disabled
@@ -151,8 +187,10 @@ fast_stages() {
     if command -v clang >/dev/null; then
         build clang clang -Dopenmp=auto
     else
-        report 'build clang: no clang here' "$(date +%s)" /dev/null 0 0 1
+        skip 'build clang' 'no clang here'
     fi
+
+    other_release
 }
 
 build default gcc
