@@ -127,5 +127,5 @@ fi
 
 # Without a shared library at its side the package file is another one.
 quietly meson configure "$folder/subproject" -Ddefault_library=static
-quietly meson setup --reconfigure "$folder/subproject"
+quietly meson setup --reconfigure "$folder/subproject" "$folder/consumer"
 no_openmp "$folder/subproject/meson-private/ratecl.pc" .

@@ -16,24 +16,23 @@
  *
  * Versions
  *
- * The version follows semantic versioning (semver.org). From 1.0.0 on, programs that were compiled and
- * linked with one version run with every later one of the same major version, without being compiled
- * again. While the major version is 0 that holds within a minor version: 0.2.1 replaces 0.2.0, and 0.3.0
- * may change anything. The name of the shared library says so to the loader: libratecl.so.0.2 for 0.2.x,
- * libratecl.so.1 for 1.x.y.
+ * The version follows semantic versioning (semver.org). From 1.0.0 on, a program that was compiled and
+ * linked with one version runs with every later one of the same major version. While the major version is
+ * 0, this holds within a minor version only: 0.2.1 can replace 0.2.0, and 0.3.0 may change anything. The
+ * name of the shared library says so to the loader: libratecl.so.0.2 for 0.2.x, libratecl.so.1 for 1.x.y.
  *
- * Such later versions may add functions, enumerators, and fields of structs. A field is added behind the
- * last byte of the struct, its padding included. Nothing is removed, moved or given another number or
- * meaning: the numbers of ratecl_status, above all, never change.
+ * Such later versions may add functions, enumerators and fields of structs. A field is added behind the
+ * last byte of its struct, padding included, and 0 always means its default. Nothing is removed, moved,
+ * renumbered or given another meaning; in particular, the numbers of ratecl_status never change.
  *
- * Every struct begins with its size in bytes, as the caller was compiled; the library reads and writes no
- * byte behind that. In a struct that is shorter than the library's, from an older header, the missing
- * fields take their defaults, and results for them are left out. In a struct that is longer, from a newer
- * header, the init functions and the functions that fill results set the rest to 0; for options and
- * inputs, where 0 in an added field always means its default, ARGUMENT tells that the rest is not 0, so
- * that nothing is ignored in silence. The functions whose names end in _sized take that size as an
- * argument. C and C++ programs use the macros of the names without the ending, which pass it; bindings of
- * other languages call these functions themselves.
+ * Every struct begins with its size in bytes, as the caller was compiled. The library neither reads nor
+ * writes behind that. If the caller's struct is shorter than the library's, since its header is older, the
+ * missing options take their defaults and the missing results are left out. If it is longer, since its
+ * header is newer, init functions and results set the rest to 0, and options and inputs whose rest is not 0
+ * are refused (ARGUMENT), so that no option is ignored.
+ *
+ * A function whose name ends in _sized takes that size as an argument. In C and C++ the macro of the same
+ * name without the ending passes it; bindings for other languages call the function.
  */
 #ifndef RATECL_RATECL_H
 #define RATECL_RATECL_H
