@@ -129,3 +129,5 @@ fi
 quietly meson configure "$folder/subproject" -Ddefault_library=static
 quietly meson setup --reconfigure "$folder/subproject" "$folder/consumer"
 no_openmp "$folder/subproject/meson-private/ratecl.pc" .
+quietly meson compile -C "$folder/subproject" program
+starts "$folder/subproject/program"

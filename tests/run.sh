@@ -31,7 +31,7 @@ build() (
     name=$1 folder=build-test/$1 compiler=$2 log=build-test/$1.log start=$(date +%s)
     shift 2
     [ -f "$folder/build.ninja" ] && set -- --reconfigure "$@"
-    if CC=$compiler meson setup "$folder" -Dwerror=true "$@" >"$log" 2>&1 &&
+    if CC=$compiler meson setup "$folder" -Dwerror=true -Dtests=enabled "$@" >"$log" 2>&1 &&
         meson compile -C "$folder" >>"$log" 2>&1; then
         report "build $name" "$start" "$log" 1 0 0
     else
