@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Compiled programs on disk: found again, and never trusted. */
 #include "suite.h"
+#include "user_folder.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -14,52 +14,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- A folder of the test's own ---- */
-
-static char folder[64];
-
-static void folder_make(void)
-{
-    snprintf(folder, sizeof folder, "/tmp/ratecl-cache-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    ck_assert_int_eq(setenv("RATECL_CACHE", folder, 1), 0);
-}
-
-typedef void (*file_function)(const char *path);
-
-/* Call `visit`, if there is one, for each file of which the name ends so; returns how many there are. */
-static int each_file(const char *suffix, file_function visit)
-{
-    int count = 0;
-    DIR *stream = opendir(folder);
-    if (!stream)
-        return 0;
-    for (struct dirent *entry; (entry = readdir(stream));) {
-        char path[400];
-        const size_t length = strlen(entry->d_name), end = strlen(suffix);
-        if (entry->d_name[0] == '.' || length < end || strcmp(entry->d_name + length - end, suffix) != 0)
-            continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        count++;
-        if (visit)
-            visit(path);
-    }
-    closedir(stream);
-    return count;
-}
-
-static void remove_file(const char *path)
-{
-    ck_assert_int_eq(unlink(path), 0);
-}
-
-static void folder_remove(void)
-{
-    each_file("", remove_file);
-    rmdir(folder);
-    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
-}
 
 /* ---- One evaluation, and where its programs came from ---- */
 
@@ -126,7 +80,7 @@ static double plain_value(const char *device)
 /* Call `test` for each OpenCL device, with a new folder. */
 static void on_devices(void (*test)(const ratecl_device_info *device))
 {
-    suite_each_opencl_device(folder_make, test, folder_remove);
+    suite_each_opencl_device(user_folder_make, test, user_folder_remove);
 }
 
 /* ---- Hits and misses ---- */
@@ -318,27 +272,6 @@ END_TEST
 
 /* ---- Damaged files ---- */
 
-static unsigned char *read_file(const char *path, size_t *bytes)
-{
-    struct stat status;
-    ck_assert_int_eq(stat(path, &status), 0);
-    *bytes = (size_t)status.st_size;
-    unsigned char *content = suite_allocate(*bytes);
-    FILE *file = fopen(path, "rb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fread(content, 1, *bytes, file), *bytes);
-    fclose(file);
-    return content;
-}
-
-static void write_file(const char *path, const void *content, size_t bytes)
-{
-    FILE *file = fopen(path, "wb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(content, 1, bytes, file), bytes);
-    ck_assert_int_eq(fclose(file), 0);
-}
-
 static void empty(const char *path)
 {
     write_file(path, "", 0);
@@ -455,13 +388,129 @@ START_TEST(damaged_files)
 }
 END_TEST
 
+/* ---- What must not be trusted ---- */
+
+static const hostile *kind;
+static bool made;
+static void make_hostile(const char *path)
+{
+    made = kind->make(path);
+}
+
+/* A file is not loaded, and another takes its place, but for a folder's. */
+static void untrusted_files(const ratecl_device_info *device)
+{
+    const double value = plain_value(device->id);
+    for (size_t k = 0; k < HOSTILE_FILES; k++) {
+        kind = &hostile_files[k];
+        user_folder_remove();
+        user_folder_make();
+        assert_compiled(device->id, value);
+        assert_loaded(device->id, value);
+        const int files = each_file(".program", make_hostile);
+        if (!made) {
+            printf("skipped: %s: could not be made here\n", kind->name);
+            continue;
+        }
+        double got;
+        const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
+        const bool kept = strcmp(kind->name, "a folder") != 0;
+        ck_assert_msg(seen.loaded == 0 && seen.compiled > 0 && seen.kept == (kept ? seen.compiled : 0),
+                      "%s: %d loaded, %d of %d kept", kind->name, seen.loaded, seen.kept, seen.compiled);
+        ck_assert_mem_eq(&got, &value, sizeof value);
+        ck_assert_int_eq(each_file("", NULL), files);
+        if (kept)
+            assert_loaded(device->id, value);
+    }
+}
+
+/* Nothing is loaded from a folder, and nothing is written to it. */
+static void untrusted_folders(const ratecl_device_info *device)
+{
+    const double value = plain_value(device->id);
+    for (int k = 0; k < 2 * HOSTILE_FOLDERS; k++) {
+        kind = &hostile_folders[k / 2];
+        user_folder_remove();
+        user_folder_make();
+        const bool filled = k % 2 == 1;
+        if (filled)
+            assert_compiled(device->id, value);
+        const int files = each_file("", NULL);
+        if (!kind->make(user_folder)) {
+            printf("skipped: %s: could not be made here\n", kind->name);
+            continue;
+        }
+        double got;
+        const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
+        ck_assert_msg(seen.compiled > 0 && seen.loaded + seen.kept == 0, "%s: %d loaded, %d kept", kind->name,
+                      seen.loaded, seen.kept);
+        ck_assert_mem_eq(&got, &value, sizeof value);
+        ck_assert(each_file("", NULL) == files || each_file("", NULL) == 0);
+    }
+}
+
+/* The user's own links above the folder are followed, those of another user are not. */
+static void links_above(const ratecl_device_info *device)
+{
+    char link[100], path[120];
+    snprintf(link, sizeof link, "%s/link", user_folder);
+    snprintf(path, sizeof path, "%s/below/ratecl/", link);
+    ck_assert_int_eq(symlink(user_elsewhere, link), 0);
+    ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
+    const double value = plain_value(device->id);
+    assert_compiled(device->id, value);
+    assert_loaded(device->id, value);
+    struct stat status;
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_int_eq(status.st_mode & 0777, 0700);
+    if (lchown(link, 12345, (gid_t)-1) != 0) {
+        printf("skipped: a link of another user: expected root\n");
+        return;
+    }
+    double got;
+    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
+    ck_assert_int_gt(seen.compiled, 0);
+    ck_assert_int_eq(seen.kept + seen.loaded, 0);
+}
+
+/* Whatever the process's mask: nobody else reads or writes what is kept. */
+static void modes(const ratecl_device_info *device)
+{
+    char path[128];
+    double value;
+    struct stat status;
+    snprintf(path, sizeof path, "%s/made/ratecl", user_folder);
+    ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
+    const mode_t before = umask(0);
+    evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+    umask(before);
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_int_eq(status.st_mode & 0777, 0700);
+    DIR *stream = opendir(path);
+    ck_assert_ptr_nonnull(stream);
+    for (struct dirent *entry; (entry = readdir(stream));) {
+        ck_assert_int_eq(fstatat(dirfd(stream), entry->d_name, &status, 0), 0);
+        ck_assert(!S_ISREG(status.st_mode) || (status.st_mode & 0777) == 0600);
+    }
+    closedir(stream);
+}
+
+START_TEST(not_trusted)
+{
+    on_devices(untrusted_files);
+    on_devices(untrusted_folders);
+    on_devices(links_above);
+    on_devices(modes);
+}
+END_TEST
+
 /* ---- Folders ---- */
 
 static void no_folder(const ratecl_device_info *device)
 {
     char path[128];
     double value;
-    snprintf(path, sizeof path, "%s/file", folder);
+    snprintf(path, sizeof path, "%s/file", user_folder);
     write_file(path, "", 0);
     strcat(path, "/below");
     ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
@@ -497,15 +546,15 @@ static void bound(const ratecl_device_info *device)
     const double value = plain_value(device->id);
     for (int k = 0; k < FILES; k++) {
         char path[128];
-        snprintf(path, sizeof path, "%s/%016d%s", folder, k, k < 2 ? ".text" : ".program");
+        snprintf(path, sizeof path, "%s/%016d%s", user_folder, k, k < 2 ? ".text" : ".program");
         write_file(path, "", 0);
         ck_assert_int_eq(truncate(path, BYTES), 0);
         if (k < FILES / 2)
             age(path);
     }
     char old[128], new[128];
-    snprintf(old, sizeof old, "%s/unfinished-old", folder);
-    snprintf(new, sizeof new, "%s/unfinished-new", folder);
+    snprintf(old, sizeof old, "%s/unfinished-old", user_folder);
+    snprintf(new, sizeof new, "%s/unfinished-new", user_folder);
     write_file(old, "", 0);
     write_file(new, "", 0);
     age(old);
@@ -609,9 +658,14 @@ int main(int count, char **arguments)
         process.device = arguments[1];
         return suite_run("cache, a process", tests, COUNT(tests));
     }
-    const TTest *const tests[] = { found_again,     by_platform_and_option,
-                                   all_is_declared, warm_up_has_the_plans_programs,
-                                   damaged_files,   folder_that_cannot_be,
-                                   bounded,         at_once };
+    const TTest *const tests[] = { found_again,
+                                   by_platform_and_option,
+                                   all_is_declared,
+                                   warm_up_has_the_plans_programs,
+                                   damaged_files,
+                                   not_trusted,
+                                   folder_that_cannot_be,
+                                   bounded,
+                                   at_once };
     return suite_run("cache", tests, COUNT(tests));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The search of a device's parameters, and the file in which they are kept. */
 #include "suite.h"
+#include "user_folder.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -11,29 +12,17 @@
 
 /* ---- A folder of the test's own ---- */
 
-static char folder[64], file[128];
+static char file[128];
 
 static void folder_make(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/ratecl-tune-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(file, sizeof file, "%s/tuning.txt", folder);
-    ck_assert_int_eq(setenv("RATECL_CACHE", folder, 1), 0);
+    user_folder_make();
+    snprintf(file, sizeof file, "%s/tuning.txt", user_folder);
 }
 
-static void folder_remove(void)
+static void write_text(const char *text)
 {
-    unlink(file);
-    ck_assert_int_eq(rmdir(folder), 0);
-    ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
-}
-
-static void write_text(const char *text, size_t bytes)
-{
-    FILE *stream = fopen(file, "wb");
-    ck_assert_ptr_nonnull(stream);
-    ck_assert_uint_eq(fwrite(text, 1, bytes, stream), bytes);
-    ck_assert_int_eq(fclose(stream), 0);
+    write_file(file, text, strlen(text));
 }
 
 static void read_text(char *text, size_t size)
@@ -89,7 +78,7 @@ static void evaluate(const char *device, journal *said)
 static void on_devices(void (*test)(const ratecl_device_info *device))
 {
     ck_assert_int_eq(unsetenv("RATECL_TUNING"), 0);
-    suite_each_opencl_device(folder_make, test, folder_remove);
+    suite_each_opencl_device(folder_make, test, user_folder_remove);
 }
 
 /* ---- The search ---- */
@@ -148,7 +137,7 @@ static void searched(const ratecl_device_info *device)
     ratecl_tune_result result;
     journal said;
     char text[4000];
-    write_text(other, sizeof other - 1);
+    write_text(other);
     tune_sized(device->id, suite_is_small() ? 1e-3 : 5, sizeof result + 32, &result);
     for (int k = 0; k < RATECL_TUNE_COUNT; k++) {
         ck_assert_double_gt(result.before[k], 0);
@@ -185,40 +174,55 @@ END_TEST
 /* ---- The file ---- */
 
 /* The beginning of the device's line, from one that the library wrote. */
-static void line_of(const ratecl_device_info *device, const char *parameters, char *line, size_t size)
+static void beginning_of(const ratecl_device_info *device, char *line, size_t size)
 {
     ratecl_tune_result result;
     char text[4000];
+    unlink(file);
     tune(device->id, 1e-3, &result);
     read_text(text, sizeof text);
     char *begin = strstr(text, "\nf32\t"), *end = strstr(text, result.parameters);
     ck_assert_ptr_nonnull(begin);
     ck_assert_ptr_nonnull(end);
-    snprintf(line, size, "%.*s%s\n", (int)(end - begin - 1), begin + 1, parameters);
+    snprintf(line, size, "%.*s", (int)(end - begin - 1), begin + 1);
 }
 
-static void assert_ignored(const ratecl_device_info *device, const char *text, size_t bytes)
+static void assert_used(const ratecl_device_info *device, const char *parameters)
 {
     journal said;
-    write_text(text, bytes);
+    evaluate(device->id, &said);
+    ck_assert_str_eq(said.used, parameters);
+    ck_assert_str_eq(said.ignored, "");
+}
+
+static void assert_ignored(const ratecl_device_info *device, const char *why)
+{
+    journal said;
     evaluate(device->id, &said);
     ck_assert_str_eq(said.used, "");
-    ck_assert_str_ne(said.ignored, "");
+    ck_assert_msg(strstr(said.ignored, why), "ignored: \"%s\", expected \"%s\"", said.ignored, why);
 }
 
+/* Lines that are whole, and what is in them is not. */
 static void read_back(const ratecl_device_info *device)
 {
-    static const char *const bad[] = {
-        "sweep_step=", "sweep_step=many", "sweep_step=0",   "sweep_step=1000000", "no_parameter=3",
-        "tile=100",    "panel=7",         "sweep_vector=3", "sweep_step=2;tile",  "\x01\xff\x02"
-    };
-    char line[1000], longer[3000];
+    static const char *const bad[] = { "sweep_step=",
+                                       "sweep_step=many",
+                                       "sweep_step=0",
+                                       "sweep_step=1000000",
+                                       "no_parameter=3",
+                                       "tile=100",
+                                       "panel=7",
+                                       "sweep_vector=3",
+                                       "sweep_step=2;tile",
+                                       "\x01\xff\x02",
+                                       "sweep_step=4294967298",
+                                       "sweep_step=2gradient_step=1" };
+    char beginning[700], line[4000], longer[2500];
     journal said;
-    line_of(device, "", line, sizeof line);
-    const size_t begin = strlen(line) - 1;
-
-    strcpy(line + begin, "sweep_step=2,gradient_step=1\n");
-    write_text(line, strlen(line));
+    beginning_of(device, beginning, sizeof beginning);
+    seal_line(line, sizeof line, beginning, "sweep_step=2,gradient_step=1");
+    write_text(line);
     evaluate(device->id, &said);
     ck_assert_str_eq(said.used, "sweep_step=2,gradient_step=1");
     ck_assert_ptr_nonnull(strstr(said.programs, "-DSTEP=2"));
@@ -229,24 +233,117 @@ static void read_back(const ratecl_device_info *device)
     ck_assert_int_eq(unsetenv("RATECL_TUNING"), 0);
 
     for (size_t k = 0; k < COUNT(bad); k++) {
-        strcpy(line + begin, bad[k]);
-        assert_ignored(device, line, strlen(line));
+        seal_line(line, sizeof line, beginning, bad[k]);
+        write_text(line);
+        assert_ignored(device, "no consistent parameters");
     }
-    memcpy(longer, line, begin);
-    memset(longer + begin, '1', sizeof longer - begin);
-    assert_ignored(device, longer, sizeof longer);
+    memset(longer, '1', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    seal_line(line, sizeof line, beginning, longer);
+    write_text(line);
+    assert_ignored(device, "too long");
 
-    /* Of another device, cut short, or no text: nothing is said of it. */
-    line[begin - 1] = '\0';
-    write_text(line, begin);
-    evaluate(device->id, &said);
-    ck_assert_str_eq(said.used, "");
-    ck_assert_str_eq(said.ignored, "");
+    /* Of another device: nothing is said of it. */
+    beginning[strlen(beginning) - 1] = '1';
+    seal_line(line, sizeof line, beginning, "\tsweep_step=2");
+    write_text(line);
+    assert_used(device, "");
+}
+
+/* A line that is cut anywhere, or has a wrong byte anywhere, is not used, and the next search replaces it. */
+static void damage(const ratecl_device_info *device)
+{
+    static const char parameters[] = "sweep_step=2,gradient_step=1";
+    char beginning[700], line[1000], copy[1000];
+    ratecl_tune_result result;
+    beginning_of(device, beginning, sizeof beginning);
+    seal_line(line, sizeof line, beginning, parameters);
+    const size_t length = strlen(line), begin = strlen(beginning);
+    write_file(file, line, length - 1); /* all but the newline */
+    assert_used(device, parameters);
+    for (size_t k = begin; k + 1 < length; k++) {
+        write_file(file, line, k);
+        assert_ignored(device, "damaged");
+        memcpy(copy, line, length);
+        copy[k] ^= 1;
+        write_file(file, copy, length);
+        assert_ignored(device, "damaged");
+    }
+    /* As earlier versions wrote them. */
+    snprintf(copy, sizeof copy, "%s%s\nanother line\n", beginning, parameters);
+    write_text(copy);
+    assert_ignored(device, "damaged");
+    tune(device->id, 1e-3, &result);
+    assert_used(device, result.parameters);
+    char text[4000];
+    read_text(text, sizeof text);
+    const char *found = strstr(text, beginning);
+    ck_assert_ptr_nonnull(found);
+    ck_assert_ptr_null(strstr(found + 1, beginning));
+    ck_assert_ptr_nonnull(strstr(text, "\nanother line\n"));
+
+    /* Zeros, as a file system leaves them after a crash, hide no line that follows them. */
+    memset(copy, 0, 100);
+    copy[99] = '\n';
+    memcpy(copy + 100, line, length);
+    write_file(file, copy, 100 + length);
+    assert_used(device, parameters);
 }
 
 START_TEST(kept_parameters)
 {
     on_devices(read_back);
+}
+END_TEST
+
+START_TEST(damaged_lines)
+{
+    on_devices(damage);
+}
+END_TEST
+
+/* ---- A file or a folder that is not to be trusted ---- */
+
+/* It is neither read nor written, and the search is refused before it begins. */
+static void assert_untouched(const ratecl_device_info *device, const char *what)
+{
+    journal said;
+    ratecl_tune_options options = RATECL_TUNE_OPTIONS_INIT;
+    ratecl_tune_result result = { .size = sizeof result };
+    ratecl_context *context = open_context(device->id, &said);
+    ck_assert_msg(strstr(said.ignored, "owned by you or root") || strstr(said.ignored, "too large") ||
+                      strstr(said.ignored, "Not a directory"),
+                  "%s: ignored: \"%s\"", what, said.ignored);
+    ck_assert_str_eq(said.used, "");
+    ASSERT_REFUSED(ratecl_tune(context, &options, &result), "tuning.txt", "could not be written",
+                   said.ignored);
+    ratecl_context_release(context);
+    evaluate(device->id, &said);
+}
+
+static void untrusted(const ratecl_device_info *device)
+{
+    char beginning[700], line[1000];
+    beginning_of(device, beginning, sizeof beginning);
+    seal_line(line, sizeof line, beginning, "sweep_step=2,gradient_step=1");
+    for (int k = 0; k < HOSTILE_FILES + HOSTILE_FOLDERS; k++) {
+        const bool is_file = k < HOSTILE_FILES;
+        const hostile *kind = is_file ? &hostile_files[k] : &hostile_folders[k - HOSTILE_FILES];
+        user_folder_remove();
+        folder_make();
+        write_text(line);
+        assert_used(device, "sweep_step=2,gradient_step=1");
+        if (!kind->make(is_file ? file : user_folder)) {
+            printf("skipped: %s: could not be made here\n", kind->name);
+            continue;
+        }
+        assert_untouched(device, kind->name);
+    }
+}
+
+START_TEST(not_trusted)
+{
+    on_devices(untrusted);
 }
 END_TEST
 
@@ -259,7 +356,7 @@ static void nowhere(const ratecl_device_info *device)
     ratecl_context *context = open_context(device->id, &said);
     ratecl_tune_options options = RATECL_TUNE_OPTIONS_INIT;
     ratecl_tune_result result = { .size = sizeof result };
-    write_text("", 0);
+    write_text("");
     snprintf(path, sizeof path, "%s/below", file);
     ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
     ASSERT_REFUSED(ratecl_tune(context, &options, &result), path, "could not be written");
@@ -296,6 +393,6 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { search, kept_parameters, refusals };
+    const TTest *const tests[] = { search, kept_parameters, damaged_lines, not_trusted, refusals };
     return suite_run("tune", tests, COUNT(tests));
 }

@@ -2,22 +2,18 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cache.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "folder.h"
+#include "hash.h"
 
 /* All files together; those not used for longest go first. */
 static const int64_t limit_bytes = 64 << 20;
 static const char suffix[] = ".program";
-enum { UNFINISHED_SECONDS = 3600 };
 
 /* ---- Whether there is a cache ---- */
 
@@ -69,16 +65,6 @@ typedef struct header {
 
 static const char magic[16] = "ratecl program 1";
 
-/* Fowler, Noll and Vo's hash: a single wrong byte always changes it. */
-static uint64_t hash(uint64_t start, const void *bytes, size_t count)
-{
-    const unsigned char *byte = bytes;
-    for (size_t k = 0; k < count; ++k)
-        start = (start ^ byte[k]) * UINT64_C(0x100000001b3);
-    return start;
-}
-static const uint64_t hash_start = UINT64_C(0xcbf29ce484222325);
-
 /* All that a binary depends on; the caller frees it. */
 static char *key_of(const rc_cl_cache *cache, const rc_cl_recipe *recipe, size_t *bytes)
 {
@@ -102,7 +88,7 @@ enum { NAME_BYTES = 16 + sizeof suffix };
 
 static void name_of(const char *key, size_t key_bytes, char name[NAME_BYTES])
 {
-    snprintf(name, NAME_BYTES, "%016" PRIx64 "%s", hash(hash_start, key, key_bytes), suffix);
+    snprintf(name, NAME_BYTES, "%016" PRIx64 "%s", rc_hash(RC_HASH_START, key, key_bytes), suffix);
 }
 
 /* ---- Reading ---- */
@@ -119,7 +105,7 @@ static const unsigned char *binary_in(const char *content, size_t bytes, const c
     const unsigned char *body = (const unsigned char *)content + sizeof head;
     if (memcmp(head.magic, magic, sizeof magic) != 0 || head.key_bytes != key_bytes || rest < key_bytes ||
         head.binary_bytes != rest - key_bytes || head.binary_bytes == 0 ||
-        memcmp(body, key, key_bytes) != 0 || head.checksum != hash(hash_start, body, rest))
+        memcmp(body, key, key_bytes) != 0 || head.checksum != rc_hash(RC_HASH_START, body, rest))
         return NULL;
     *binary_bytes = rest - key_bytes;
     return body + key_bytes;
@@ -139,6 +125,16 @@ static cl_program program_of(cl_context context, cl_device_id device, const unsi
     return NULL;
 }
 
+static char *read_file(const char *name, size_t *bytes)
+{
+    const int folder = rc_cl_user_folder_open(false);
+    if (folder < 0)
+        return NULL;
+    char *content = rc_cl_user_file_read(folder, name, limit_bytes, true, bytes);
+    rc_cl_user_close(folder);
+    return content;
+}
+
 cl_program rc_cl_cache_load(const rc_cl_cache *cache, cl_context context, cl_device_id device,
                             const rc_cl_recipe *recipe)
 {
@@ -150,7 +146,7 @@ cl_program rc_cl_cache_load(const rc_cl_cache *cache, cl_context context, cl_dev
         return NULL;
     name_of(key, key_bytes, name);
     cl_program program = NULL;
-    char *content = rc_cl_user_file_read(name, limit_bytes, true, &bytes);
+    char *content = read_file(name, &bytes);
     const unsigned char *binary = content ? binary_in(content, bytes, key, key_bytes, &binary_bytes) : NULL;
     if (binary)
         program = program_of(context, device, binary, binary_bytes, recipe->options);
@@ -162,10 +158,16 @@ cl_program rc_cl_cache_load(const rc_cl_cache *cache, cl_context context, cl_dev
 /* ---- The bound ---- */
 
 typedef struct found {
-    char name[64];
+    char name[NAME_BYTES];
     int64_t bytes;
     struct timespec used;
 } found;
+
+typedef struct found_list {
+    found *files;
+    size_t count, capacity;
+    int64_t total_bytes;
+} found_list;
 
 static int by_use(const void *left, const void *right)
 {
@@ -183,55 +185,40 @@ static bool ends_so(const char *name, const char *end)
     return length >= end_length && strcmp(name + length - end_length, end) == 0;
 }
 
-/* A program's file; one that nobody will finish is removed. */
-static bool describe(int folder, const char *name, found *file)
+/* Add a program's file to the list; where memory runs out, it stays unlisted. */
+static void list_program(int folder, const char *name, const struct stat *status, void *user)
 {
-    struct stat status;
-    if (strlen(name) >= sizeof file->name || fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(status.st_mode))
-        return false;
-    if (strncmp(name, RC_UNFINISHED, strlen(RC_UNFINISHED)) == 0) {
-        if (status.st_mtime < time(NULL) - UNFINISHED_SECONDS)
-            unlinkat(folder, name, 0);
-        return false;
+    (void)folder;
+    found_list *list = user;
+    if (strlen(name) != NAME_BYTES - 1 || !ends_so(name, suffix))
+        return;
+    if (list->count == list->capacity) {
+        const size_t capacity = list->capacity ? 2 * list->capacity : 64;
+        found *longer = realloc(list->files, capacity * sizeof *longer);
+        if (!longer)
+            return;
+        list->files = longer;
+        list->capacity = capacity;
     }
-    if (!ends_so(name, suffix))
-        return false;
-    memcpy(file->name, name, strlen(name) + 1);
-    file->bytes = status.st_size;
-    file->used = status.st_mtim;
-    return true;
+    found *file = &list->files[list->count++];
+    memcpy(file->name, name, NAME_BYTES);
+    file->bytes = status->st_size;
+    file->used = status->st_mtim;
+    list->total_bytes += status->st_size;
 }
 
 /* Remove what was not used for longest until the rest is within the bound. */
-static void keep_bound(void)
+static void keep_bound(int folder)
 {
-    char folder[RC_PATH_BYTES];
-    DIR *stream = rc_cl_user_folder(folder) ? opendir(folder) : NULL;
-    if (!stream)
-        return;
-    found *files = NULL;
-    size_t count = 0, capacity = 0;
-    int64_t total = 0;
-    for (struct dirent *entry; (entry = readdir(stream));) {
-        if (count == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            found *longer = realloc(files, capacity * sizeof *files);
-            if (!longer)
-                break;
-            files = longer;
-        }
-        if (describe(dirfd(stream), entry->d_name, &files[count]))
-            total += files[count++].bytes;
+    found_list list = { NULL, 0, 0, 0 };
+    rc_cl_user_folder_visit(folder, list_program, &list);
+    if (list.total_bytes > limit_bytes)
+        qsort(list.files, list.count, sizeof *list.files, by_use);
+    for (size_t k = 0; k < list.count && list.total_bytes > limit_bytes; ++k) {
+        unlinkat(folder, list.files[k].name, 0);
+        list.total_bytes -= list.files[k].bytes;
     }
-    if (total > limit_bytes)
-        qsort(files, count, sizeof *files, by_use);
-    for (size_t k = 0; k < count && total > limit_bytes; ++k) {
-        unlinkat(dirfd(stream), files[k].name, 0);
-        total -= files[k].bytes;
-    }
-    free(files);
-    closedir(stream);
+    free(list.files);
 }
 
 /* ---- Writing ---- */
@@ -250,6 +237,20 @@ static unsigned char *binary_of(cl_program program, size_t *bytes)
     return NULL;
 }
 
+/* Whatever damage a crash of the machine does, the checksum finds: waiting for the disk would gain nothing.
+ */
+static bool write_file(const char *name, const rc_part *parts, size_t count)
+{
+    const int folder = rc_cl_user_folder_open(true);
+    if (folder < 0)
+        return false;
+    const bool kept = rc_cl_user_file_replace(folder, name, parts, count, false);
+    if (kept)
+        keep_bound(folder);
+    rc_cl_user_close(folder);
+    return kept;
+}
+
 bool rc_cl_cache_store(const rc_cl_cache *cache, cl_program program, const rc_cl_recipe *recipe)
 {
     if (!cache->on)
@@ -262,13 +263,11 @@ bool rc_cl_cache_store(const rc_cl_cache *cache, cl_program program, const rc_cl
         char name[NAME_BYTES];
         header head = { .key_bytes = key_bytes, .binary_bytes = binary_bytes };
         memcpy(head.magic, magic, sizeof magic);
-        head.checksum = hash(hash(hash_start, key, key_bytes), binary, binary_bytes);
+        head.checksum = rc_hash(rc_hash(RC_HASH_START, key, key_bytes), binary, binary_bytes);
         const rc_part parts[] = { { &head, sizeof head }, { key, key_bytes }, { binary, binary_bytes } };
         name_of(key, key_bytes, name);
-        kept = rc_cl_user_file_replace(name, parts, 3);
+        kept = write_file(name, parts, 3);
     }
-    if (kept)
-        keep_bound();
     free(binary);
     free(key);
     return kept;

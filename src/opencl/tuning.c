@@ -243,8 +243,11 @@ static int apply_set(rc_tuning *tuning, const char *text)
 static ratecl_status apply_field(rc_tuning *tuning, const char *text, const char *source, int *used)
 {
     char name[32];
-    int value;
-    if (sscanf(text, "%31[a-z_]=%d%n", name, &value, used) != 2)
+    int length = 0;
+    char *end = NULL;
+    const bool named = sscanf(text, "%31[a-z_]=%n", name, &length) == 1 && length > 0;
+    const long value = named ? strtol(text + length, &end, 10) : 0; /* at its limits where it overflows */
+    if (!named || end == text + length)
         return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected set=NAME or parameter=number,...",
                        source, text);
     size_t k = 0;
@@ -254,9 +257,10 @@ static ratecl_status apply_field(rc_tuning *tuning, const char *text, const char
         return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a parameter of the kernel set \"%s\"",
                        source, name, sets[tuning->set].name);
     if (value < fields[k].lowest || value > fields[k].highest)
-        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has %s=%d: expected %d to %d", source, name, value,
+        return rc_fail(RATECL_ERROR_ARGUMENT, "%s has %s=%ld: expected %d to %d", source, name, value,
                        (int)fields[k].lowest, (int)fields[k].highest);
-    *field_of(tuning, &fields[k]) = value;
+    *field_of(tuning, &fields[k]) = (int32_t)value;
+    *used = (int)(end - text);
     return RATECL_OK;
 }
 
@@ -267,6 +271,8 @@ ratecl_status rc_tuning_apply(rc_tuning *tuning, const char *text, const char *s
         if (!used)
             RC_TRY(apply_field(tuning, text, source, &used));
         text += used;
+        if (*text && *text != ',')
+            return rc_fail(RATECL_ERROR_ARGUMENT, "%s has \"%s\": expected a comma or the end", source, text);
         text += *text == ',';
     }
     return check_consistent(tuning, source);
