@@ -27,11 +27,11 @@ void user_folder_make(void)
     ck_assert_int_eq(setenv("RATECL_CACHE", user_folder, 1), 0);
 }
 
-/* Call `visit`, if there is one, for each file of which the name begins and ends so. */
-static int visit_files(const char *prefix, const char *suffix, file_function visit)
+/* Call `visit`, if there is one, for each file of a folder of which the name begins and ends so. */
+static int visit_files(const char *folder, const char *prefix, const char *suffix, file_function visit)
 {
     int count = 0;
-    DIR *stream = opendir(user_folder);
+    DIR *stream = opendir(folder);
     if (!stream)
         return 0;
     for (struct dirent *entry; (entry = readdir(stream));) {
@@ -40,7 +40,7 @@ static int visit_files(const char *prefix, const char *suffix, file_function vis
         if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || length < end ||
             strcmp(entry->d_name + length - end, suffix) != 0)
             continue;
-        snprintf(path, sizeof path, "%s/%s", user_folder, entry->d_name);
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         count++;
         if (visit)
             visit(path);
@@ -51,12 +51,12 @@ static int visit_files(const char *prefix, const char *suffix, file_function vis
 
 int each_file(const char *suffix, file_function visit)
 {
-    return visit_files("", suffix, visit);
+    return visit_files(user_folder, "", suffix, visit);
 }
 
-int files_that_begin(const char *prefix)
+int files_that_begin(const char *folder, const char *prefix)
 {
-    return visit_files(prefix, "", NULL);
+    return visit_files(folder, prefix, "", NULL);
 }
 
 void remove_file(const char *path)

@@ -19,8 +19,8 @@ typedef void (*file_function)(const char *path);
 int each_file(const char *suffix, file_function visit);
 void remove_file(const char *path);
 
-/* The number of files of which the name begins so. */
-int files_that_begin(const char *prefix);
+/* The number of files in a folder of which the name begins so. */
+int files_that_begin(const char *folder, const char *prefix);
 
 unsigned char *read_file(const char *path, size_t *bytes);
 void write_file(const char *path, const void *content, size_t bytes);

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Failures of the file system while programs are loaded and kept: each file call of the library fails, or the
+ * process is killed in it. Plans work all the same, and so does the next process. */
+#include "file_faults.h"
+#include "suite.h"
+#include "user_folder.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct counts {
+    int compiled, kept, loaded;
+} counts;
+
+static void count_programs(const char *message, void *user)
+{
+    counts *to = user;
+    to->compiled += strncmp(message, "program compiled", 16) == 0;
+    to->kept += strncmp(message, "program compiled and kept: ", 27) == 0;
+    to->loaded += strncmp(message, "program loaded: ", 16) == 0;
+}
+
+/* On a context of its own. */
+static ratecl_status try_evaluate(const char *device, ratecl_program_cache wanted, double *value,
+                                  counts *seen)
+{
+    static const float states[] = { 0.1f, 0.4f, 0.3f, 0.2f, 0.2f, 0.6f };
+    const ratecl_layout layout = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, 2);
+    *seen = (counts){ 0, 0, 0 };
+    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
+    options.device = device;
+    options.log = count_programs;
+    options.log_user = seen;
+    options.program_cache = wanted;
+    ratecl_context *context = NULL;
+    ratecl_status status = ratecl_context_create(&options, &context);
+    if (status == RATECL_OK)
+        status = ratecl_firing_rate_loss(context, &layout, states, RATECL_METRIC_L2, 0, value);
+    ratecl_context_release(context);
+    return status;
+}
+
+static counts evaluate(const char *device, ratecl_program_cache wanted, double *value)
+{
+    counts seen;
+    ASSERT_OK(try_evaluate(device, wanted, value, &seen));
+    return seen;
+}
+
+/* The folder, which is below one that is missing too. */
+static char path[100];
+
+static void folder_make(void)
+{
+    user_folder_make();
+    snprintf(path, sizeof path, "%s/above/ratecl", user_folder);
+    ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
+}
+
+static void folder_empty(void)
+{
+    user_folder_remove();
+    folder_make();
+}
+
+/* One evaluation while a call fails, and another one. True if there was such a call. */
+static bool evaluate_failing(const char *device, const fault *wanted, size_t at, bool warm, double expected)
+{
+    double value;
+    if (!warm)
+        folder_empty();
+    const int descriptors = open_descriptors();
+    faults_arm(wanted, at);
+    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    const bool failed = faults_disarm() >= at;
+    ck_assert_msg(memcmp(&value, &expected, sizeof value) == 0, "%s in call %zu, %s: %.17g, expected %.17g",
+                  wanted->name, at, warm ? "warm" : "cold", value, expected);
+    ck_assert_msg(open_descriptors() == descriptors, "%s in call %zu, %s: %d descriptors, expected %d",
+                  wanted->name, at, warm ? "warm" : "cold", open_descriptors(), descriptors);
+    if (wanted->kind == FAULT_SHORT || wanted->kind == FAULT_TINY)
+        ck_assert_int_eq(warm ? seen.loaded : seen.kept, seen.loaded + seen.compiled);
+    if (wanted->kind != FAULT_FROM) /* nothing can be removed either */
+        ck_assert_msg(files_that_begin(path, "unfinished-") == 0, "%s in call %zu, %s: a file stays",
+                      wanted->name, at, warm ? "warm" : "cold");
+    const counts next = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    ck_assert_mem_eq(&value, &expected, sizeof value);
+    ck_assert_int_eq(next.kept, next.compiled);
+    return failed;
+}
+
+/* A program that comes from a file has the bits of one that was compiled. */
+static void fail_each_call(const ratecl_device_info *device)
+{
+    double value;
+    evaluate(device->id, RATECL_PROGRAM_CACHE_OFF, &value);
+    for (int warm = 0; warm < 2; warm++)
+        for (size_t k = 0; k < FAULTS; k++) {
+            size_t failed = 0;
+            while (evaluate_failing(device->id, &faults[k], failed + 1, warm, value)) {
+                failed++;
+                if (faults[k].kind == FAULT_TINY)
+                    break; /* all at once */
+            }
+            printf("%s, %s: %s: %zu calls failed\n", device->id, warm ? "warm" : "cold", faults[k].name,
+                   failed);
+            const size_t few = faults[k].kind == FAULT_TINY || faults[k].kind == FAULT_SHORT ? 1 : 20;
+            ck_assert_uint_ge(failed, few); /* the library's calls are seen */
+        }
+}
+
+/* Call `test` for one device: all have the same files. */
+static void on_device(void (*test)(const ratecl_device_info *device))
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    for (size_t d = 0; d < count; d++)
+        if (devices[d].kind != RATECL_DEVICE_OPENMP) {
+            folder_make();
+            test(&devices[d]);
+            user_folder_remove();
+            return;
+        }
+}
+
+START_TEST(failing_calls)
+{
+    on_device(fail_each_call);
+}
+END_TEST
+
+/* ---- Killed ---- */
+
+static const char *program;
+
+/* True if the process was killed in its call number `at`. */
+static bool run_killed(const char *device, size_t at)
+{
+    char number[24];
+    int status;
+    snprintf(number, sizeof number, "%zu", at);
+    const pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        execl(program, program, device, number, (char *)NULL);
+        _exit(127);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    if (WIFSIGNALED(status))
+        ck_assert_int_eq(WTERMSIG(status), SIGKILL);
+    else
+        ck_assert_int_eq(WEXITSTATUS(status), 0);
+    return WIFSIGNALED(status);
+}
+
+static void kill_in_each_call(const ratecl_device_info *device)
+{
+    double expected, value;
+    evaluate(device->id, RATECL_PROGRAM_CACHE_OFF, &expected);
+    size_t killed = 0;
+    for (bool again = true; again;) {
+        folder_empty();
+        again = run_killed(device->id, killed + 1);
+        killed += again;
+        ck_assert_int_le(files_that_begin(path, "unfinished-"), again);
+        const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+        ck_assert_mem_eq(&value, &expected, sizeof value);
+        ck_assert_int_eq(seen.kept, seen.compiled);
+    }
+    printf("%s: killed in %zu calls\n", device->id, killed);
+    ck_assert_uint_gt(killed, 15);
+}
+
+START_TEST(killed)
+{
+    on_device(kill_in_each_call);
+}
+END_TEST
+
+/* With a device's name and a number: the process that is killed in that call. */
+int main(int count, char **arguments)
+{
+    static const fault kill = { "SIGKILL", FAULT_KILL, 0 };
+    program = arguments[0];
+    if (count > 2) {
+        double value;
+        counts seen;
+        faults_arm(&kill, (size_t)strtol(arguments[2], NULL, 10));
+        return try_evaluate(arguments[1], RATECL_PROGRAM_CACHE_ON, &value, &seen) != RATECL_OK;
+    }
+    const TTest *const tests[] = { failing_calls, killed };
+    return suite_run("cache faults", tests, COUNT(tests));
+}
