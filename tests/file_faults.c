@@ -23,7 +23,7 @@ const fault faults[FAULTS] = {
 static struct {
     const fault *wanted; /* NULL: all calls succeed */
     size_t at, calls;
-    const void *library; /* the beginning of what the library was loaded as */
+    const void *library, *program; /* where they were loaded */
 } injector;
 
 static const void *module_of(const void *address)
@@ -35,6 +35,7 @@ static const void *module_of(const void *address)
 void faults_arm(const fault *wanted, size_t at)
 {
     injector.library = module_of(dlsym(RTLD_DEFAULT, "ratecl_version"));
+    injector.program = module_of(&injector);
     injector.calls = 0;
     injector.at = at;
     injector.wanted = wanted;
@@ -48,11 +49,12 @@ size_t faults_disarm(void)
 
 enum { CHANGES = 1, TRANSFERS = 2 }; /* what a call does */
 
-/* Count a call of the library; true if it is one that goes wrong. */
+/* Count a call of the library, or of its sources in this program; true if it is one that goes wrong. */
 static bool is_due(const void *caller, int what)
 {
     const fault *wanted = injector.wanted;
-    if (!wanted || module_of(caller) != injector.library)
+    const void *module = wanted ? module_of(caller) : NULL;
+    if (!wanted || (module != injector.library && module != injector.program))
         return false;
     if ((wanted->kind == FAULT_KILL && !(what & CHANGES)) ||
         ((wanted->kind == FAULT_SHORT || wanted->kind == FAULT_TINY) && !(what & TRANSFERS)))

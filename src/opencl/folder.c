@@ -138,6 +138,11 @@ int rc_cl_user_folder_open(bool make)
     return -1;
 }
 
+bool rc_cl_user_folder_writable(int folder)
+{
+    return faccessat(folder, ".", W_OK | X_OK, 0) == 0;
+}
+
 void rc_cl_user_folder_lock(int folder)
 {
     const struct timespec pause = { .tv_nsec = 5000000 };

@@ -24,6 +24,9 @@ bool rc_cl_user_folder(char path[RC_PATH_BYTES]);
  * it. -1 with errno, which is EPERM for a folder that is not trusted. */
 int rc_cl_user_folder_open(bool make);
 
+/* True if files can be written to the folder; else errno says why. */
+bool rc_cl_user_folder_writable(int folder);
+
 /* Lock an open folder until it is closed, against other processes that do the same: whoever writes a file
  * anew from what it read in it loses nothing of theirs. Give up after a second, since the lock may be held by
  * a process that has stopped. */

@@ -2,13 +2,11 @@
 /* Parameters that were found on a device, in the user's folder: a text file with one line for each precision
  * of each device, `precision device platform driver parameters checksum`, with tabs between them. The
  * checksum is the hash of all that precedes it in the line, in 16 hexadecimal digits. */
-#define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cl.h"
 #include "folder.h"
@@ -168,7 +166,7 @@ static bool keep_line(int folder, const char *prefix, const char *all)
 {
     static const char nothing[] = "";
     span text = { nothing, nothing };
-    if (faccessat(folder, ".", W_OK | X_OK, 0) != 0)
+    if (!rc_cl_user_folder_writable(folder))
         return false;
     if (all)
         rc_cl_user_folder_lock(folder);
