@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.." || exit 1
 sh examples/install.sh gcc libc6-dev binutils meson ninja-build pkg-config python3 check \
     ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd mesa-opencl-icd || exit 1
 # Stages and tests that need one of these are skipped where it is missing: Debian 13 has no Oclgrind. clang, libclc and
-# Intel's driver are for the static test of the kernels; in Debian 12 libclc-19 would remove libclc-15, and rusticl with it.
-sh examples/install.sh --optional oclgrind clang-19 libclc-15 intel-opencl-icd g++ cmake debootstrap
+# Intel's driver are for the static test of the kernels, libclang-rt-dev for libFuzzer; in Debian 12 libclc-19 would remove libclc-15, and rusticl with it.
+sh examples/install.sh --optional oclgrind clang libclang-rt-dev clang-19 libclc-15 intel-opencl-icd g++ cmake debootstrap
 
 mkdir -p build-test
 export POCL_CACHE_DIR="$PWD/build-test/pocl"
@@ -179,7 +179,8 @@ fast_stages() {
 
     build address gcc -Db_sanitize=address,undefined -Dbuildtype=debugoptimized
     stage 'sanitised, CPU path' address $no_opencl $sanitised CFLAGS=-fsanitize=address,undefined meson test -t 4
-    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=small meson test -t 4 $on_device failures staged sizes
+    stage 'sanitised, PoCL' address $pocl $sanitised RATECL_TEST_SIZE=small meson test -t 4 $on_device failures staged sizes \
+        cache tuned_faults
 
     build thread gcc -Db_sanitize=thread -Dbuildtype=debugoptimized -Dopencl=disabled -Dopenmp=disabled
     stage 'data races, CPU path' thread meson test -t 4 threads
@@ -188,6 +189,11 @@ fast_stages() {
         build clang clang -Dopenmp=auto
     else
         skip 'build clang' 'no clang here'
+    fi
+    if [ -x build-test/clang/tests/fuzz/fuzz_terms ]; then
+        stage 'fuzzing, a minute each' clang meson test --benchmark fuzz
+    else
+        skip 'fuzzing, a minute each' 'clang has no runtime here'
     fi
 
     other_release

@@ -125,7 +125,8 @@ typedef void (*ratecl_log_function)(const char *message, void *user);
  * in ratecl in XDG_CACHE_HOME, else in .cache/ratecl in HOME. An empty RATECL_CACHE means that nothing is
  * kept there. Any number of processes may share the folder. Its programs are bounded to 64 MiB, those not
  * used for longest going first; a program whose file is damaged, or was made by another version of the
- * library or of the driver, is compiled again.
+ * library or of the driver, is compiled again. So is each program where the folder or a file belongs to
+ * neither the user nor root, can be written by others, or is a symbolic link: such a folder is left as it is.
  */
 typedef enum ratecl_program_cache {
     RATECL_PROGRAM_CACHE_DEFAULT =
@@ -542,8 +543,8 @@ RATECL_EXPORT void ratecl_tune_result_init_sized(ratecl_tune_result *result, siz
 /**
  * Search the compile-time parameters of the kernels on the context's device, and keep what is faster than the
  * defaults in tuning.txt, in the folder where programs are kept (ratecl_program_cache), for the device and
- * its driver. Contexts that are made afterwards use it and say so to their log; a line that is damaged is
- * ignored. The environment's RATECL_TUNING still sets single parameters.
+ * its driver. Contexts that are made afterwards use it and say so to their log; a line that is damaged, and a
+ * file that others could have written, is ignored. The environment's RATECL_TUNING still sets single parameters.
  *
  * A choice wins only if its results agree with the defaults' within the bounds that are promised; the bits
  * may differ. Use a context of its own: plans that are made with it meanwhile get what is being tried, and

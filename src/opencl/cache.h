@@ -2,7 +2,8 @@
 /* Compiled programs on disk: one file for each in the user's folder, with all that its binary depends on.
  *
  * A file is written under another name and renamed, so that any number of processes may read and write.
- * Whatever is wrong with one means that the program is compiled, and the file replaced. */
+ * Whatever is wrong with a file means that the program is compiled, and a new file takes its place; whatever
+ * is wrong with the folder means that nothing is read or written. */
 #ifndef RATECL_SRC_OPENCL_CACHE_H
 #define RATECL_SRC_OPENCL_CACHE_H
 
