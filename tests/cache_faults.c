@@ -81,7 +81,7 @@ static bool evaluate_failing(const char *device, const fault *wanted, size_t at,
                   wanted->name, at, warm ? "warm" : "cold", value, expected);
     ck_assert_msg(open_descriptors() == descriptors, "%s in call %zu, %s: %d descriptors, expected %d",
                   wanted->name, at, warm ? "warm" : "cold", open_descriptors(), descriptors);
-    if (wanted->kind == FAULT_SHORT || wanted->kind == FAULT_TINY)
+    if (fault_is_mended(wanted))
         ck_assert_int_eq(warm ? seen.loaded : seen.kept, seen.loaded + seen.compiled);
     if (wanted->kind != FAULT_FROM) /* nothing can be removed either */
         ck_assert_msg(files_that_begin(path, "unfinished-") == 0, "%s in call %zu, %s: a file stays",

@@ -14,9 +14,13 @@
 #include <unistd.h>
 
 const fault faults[FAULTS] = {
-    { "EINTR", FAULT_ONCE, EINTR },          { "EIO", FAULT_ONCE, EIO },
-    { "ENOSPC", FAULT_ONCE, ENOSPC },        { "EMFILE", FAULT_ONCE, EMFILE },
-    { "EIO from then on", FAULT_FROM, EIO }, { "half a transfer", FAULT_SHORT, 0 },
+    { "EINTR", FAULT_ONCE, EINTR },
+    { "EINTR where it is tried again", FAULT_RETRY, EINTR },
+    { "EIO", FAULT_ONCE, EIO },
+    { "ENOSPC", FAULT_ONCE, ENOSPC },
+    { "EMFILE", FAULT_ONCE, EMFILE },
+    { "EIO from then on", FAULT_FROM, EIO },
+    { "half a transfer", FAULT_SHORT, 0 },
     { "tiny transfers", FAULT_TINY, 0 },
 };
 
@@ -47,7 +51,7 @@ size_t faults_disarm(void)
     return injector.calls;
 }
 
-enum { CHANGES = 1, TRANSFERS = 2 }; /* what a call does */
+enum { CHANGES = 1, TRANSFERS = 2, RETRIED = 4 }; /* what a call does */
 
 /* Count a call of the library, or of its sources in this program; true if it is one that goes wrong. */
 static bool is_due(const void *caller, int what)
@@ -57,6 +61,7 @@ static bool is_due(const void *caller, int what)
     if (!wanted || (module != injector.library && module != injector.program))
         return false;
     if ((wanted->kind == FAULT_KILL && !(what & CHANGES)) ||
+        (wanted->kind == FAULT_RETRY && !(what & (TRANSFERS | RETRIED))) ||
         ((wanted->kind == FAULT_SHORT || wanted->kind == FAULT_TINY) && !(what & TRANSFERS)))
         return false;
     injector.calls++;
@@ -108,7 +113,7 @@ int openat(int folder, const char *name, int flags, ...)
     const mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
     va_end(arguments);
     NEXT(openat);
-    return fails(CALLER, flags & O_CREAT ? CHANGES : 0) ? -1 : next(folder, name, flags, mode);
+    return fails(CALLER, RETRIED | (flags & O_CREAT ? CHANGES : 0)) ? -1 : next(folder, name, flags, mode);
 }
 
 int fstat(int file, struct stat *status)
@@ -183,7 +188,7 @@ DIR *fdopendir(int folder)
 int fsync(int file)
 {
     NEXT(fsync);
-    return fails(CALLER, CHANGES) ? -1 : next(file);
+    return fails(CALLER, CHANGES | RETRIED) ? -1 : next(file);
 }
 
 int mkdirat(int folder, const char *name, mode_t mode)

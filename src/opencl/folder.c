@@ -146,7 +146,7 @@ bool rc_cl_user_folder_writable(int folder)
 void rc_cl_user_folder_lock(int folder)
 {
     const struct timespec pause = { .tv_nsec = 5000000 };
-    enum { ATTEMPTS = 200 };
+    enum { ATTEMPTS = 2000 };
     for (int k = 0; k < ATTEMPTS && flock(folder, LOCK_EX | LOCK_NB) != 0; ++k) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return; /* a file system without locks */
