@@ -497,10 +497,10 @@ static void modes(const ratecl_device_info *device)
 
 START_TEST(not_trusted)
 {
-    on_devices(untrusted_files);
-    on_devices(untrusted_folders);
-    on_devices(links_above);
-    on_devices(modes);
+    suite_first_opencl_device(user_folder_make, untrusted_files, user_folder_remove);
+    suite_first_opencl_device(user_folder_make, untrusted_folders, user_folder_remove);
+    suite_first_opencl_device(user_folder_make, links_above, user_folder_remove);
+    suite_first_opencl_device(user_folder_make, modes, user_folder_remove);
 }
 END_TEST
 

@@ -112,23 +112,9 @@ static void fail_each_call(const ratecl_device_info *device)
         }
 }
 
-/* Call `test` for one device: all have the same files. */
-static void on_device(void (*test)(const ratecl_device_info *device))
-{
-    ratecl_device_info devices[SUITE_DEVICES_MAX];
-    const size_t count = suite_devices(devices);
-    for (size_t d = 0; d < count; d++)
-        if (devices[d].kind != RATECL_DEVICE_OPENMP) {
-            folder_make();
-            test(&devices[d]);
-            user_folder_remove();
-            return;
-        }
-}
-
 START_TEST(failing_calls)
 {
-    on_device(fail_each_call);
+    suite_first_opencl_device(folder_make, fail_each_call, user_folder_remove);
 }
 END_TEST
 
@@ -176,7 +162,7 @@ static void kill_in_each_call(const ratecl_device_info *device)
 
 START_TEST(killed)
 {
-    on_device(kill_in_each_call);
+    suite_first_opencl_device(folder_make, kill_in_each_call, user_folder_remove);
 }
 END_TEST
 

@@ -54,6 +54,21 @@ void suite_each_opencl_device(void (*before)(void), void (*test)(const ratecl_de
     }
 }
 
+void suite_first_opencl_device(void (*before)(void), void (*test)(const ratecl_device_info *device),
+                               void (*after)(void))
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t count = suite_devices(devices);
+    size_t d = 0;
+    while (d < count && devices[d].kind == RATECL_DEVICE_OPENMP)
+        d++;
+    if (d == count)
+        return;
+    before();
+    test(&devices[d]);
+    after();
+}
+
 bool suite_can(const ratecl_device_info *device, ratecl_precision precision, ratecl_element element)
 {
     return device->fp64 || (precision == RATECL_PRECISION_F32 && element != RATECL_F64);

@@ -37,6 +37,10 @@ size_t suite_devices(ratecl_device_info devices[SUITE_DEVICES_MAX]);
 void suite_each_opencl_device(void (*before)(void), void (*test)(const ratecl_device_info *device),
                               void (*after)(void));
 
+/* Call `test` for the first of them alone, for what does not depend on the device. */
+void suite_first_opencl_device(void (*before)(void), void (*test)(const ratecl_device_info *device),
+                               void (*after)(void));
+
 bool suite_can(const ratecl_device_info *device, ratecl_precision precision, ratecl_element element);
 
 ratecl_context *suite_context(const char *device);

@@ -187,10 +187,16 @@ static void beginning_of(const ratecl_device_info *device, char *line, size_t si
     snprintf(line, size, "%.*s", (int)(end - begin - 1), begin + 1);
 }
 
+/* A context says what it reads in the file. */
+static void read_on_context(const ratecl_device_info *device, journal *said)
+{
+    ratecl_context_release(open_context(device->id, said));
+}
+
 static void assert_used(const ratecl_device_info *device, const char *parameters)
 {
     journal said;
-    evaluate(device->id, &said);
+    read_on_context(device, &said);
     ck_assert_str_eq(said.used, parameters);
     ck_assert_str_eq(said.ignored, "");
 }
@@ -198,7 +204,7 @@ static void assert_used(const ratecl_device_info *device, const char *parameters
 static void assert_ignored(const ratecl_device_info *device, const char *why)
 {
     journal said;
-    evaluate(device->id, &said);
+    read_on_context(device, &said);
     ck_assert_str_eq(said.used, "");
     ck_assert_msg(strstr(said.ignored, why), "ignored: \"%s\", expected \"%s\"", said.ignored, why);
 }
@@ -242,6 +248,7 @@ static void read_back(const ratecl_device_info *device)
     seal_line(line, sizeof line, beginning, longer);
     write_text(line);
     assert_ignored(device, "too long");
+    evaluate(device->id, &said); /* with the defaults */
 
     /* Of another device: nothing is said of it. */
     beginning[strlen(beginning) - 1] = '1';
