@@ -7,10 +7,12 @@
 #include "suite.h"
 #include "user_folder.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -131,10 +133,17 @@ END_TEST
 
 /* ---- Killed ---- */
 
+static void age(const char *path)
+{
+    const struct timespec long_ago[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+}
+
 START_TEST(killed)
 {
     static const fault kill_it = { "SIGKILL", FAULT_KILL, 0 };
     size_t at = 0;
+    int left = 0;
     for (bool again = true; again;) {
         int status;
         folder_make(false);
@@ -151,11 +160,15 @@ START_TEST(killed)
         ck_assert(is_kept("driver 1", RATECL_PRECISION_F32, new_choice) ||
                   (again && is_kept("driver 1", RATECL_PRECISION_F32, old_choice)));
         assert_others_stay();
+        left += files_that_begin(user_folder, "unfinished-");
+        each_file("", age);
         ASSERT_OK(keep("driver 1", RATECL_PRECISION_F32, new_choice));
         ck_assert(is_kept("driver 1", RATECL_PRECISION_F32, new_choice));
+        ck_assert_int_eq(files_that_begin(user_folder, "unfinished-"), 0);
         user_folder_remove();
     }
-    printf("tuning.txt: killed in %zu calls\n", at - 1);
+    printf("tuning.txt: killed in %zu calls, after which %d unfinished files were there\n", at - 1, left);
+    ck_assert_int_gt(left, 0);
     ck_assert_uint_gt(at, 10);
 }
 END_TEST
