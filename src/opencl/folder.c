@@ -106,8 +106,9 @@ static int enter(int above, const char *name, bool is_last, bool make)
 static int walk(const char *path, bool make)
 {
     char name[NAME_MAX + 1];
-    int folder = open_at(AT_FDCWD, *path == '/' ? "/" : ".", O_DIRECTORY | O_RDONLY);
+    const char *start = *path == '/' ? "/" : ".";
     path += strspn(path, "/");
+    int folder = open_at(AT_FDCWD, start, O_DIRECTORY | (*path ? O_PATH : O_RDONLY));
     while (folder >= 0 && *path) {
         const size_t length = strcspn(path, "/");
         const char *after = path + length + strspn(path + length, "/");

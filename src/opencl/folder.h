@@ -28,8 +28,8 @@ int rc_cl_user_folder_open(bool make);
 bool rc_cl_user_folder_writable(int folder);
 
 /* Lock an open folder until it is closed, against other processes that do the same: whoever writes a file
- * anew from what it read in it loses nothing of theirs. Give up after ten seconds, since the lock may be held by
- * a process that has stopped. */
+ * anew from what it read in it loses nothing of theirs. Give up after ten seconds, since the lock may be held
+ * by a process that has stopped. */
 void rc_cl_user_folder_lock(int folder);
 
 /* Call `visit` for the folder's regular files. */
