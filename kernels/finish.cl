@@ -858,7 +858,7 @@ INLINE real value_of(const population *of, real N, global const long *term, glob
     case ENTROPY_TERM:
         return add_reg(total * reals[SCALE], reals[REG], of->squares);
     case POPULATION_KL: {
-        const real kl = term[REDUCTION] == SUM ? total : kept > 0 ? total / kept : (real)0;
+        const real kl = kept > 0 ? total / (term[REDUCTION] == SUM ? (real)1 : kept) : (real)NAN;
         return add_reg(kl, reals[REG], of->squares + of->reference_squares);
     }
     default:

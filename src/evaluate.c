@@ -48,11 +48,21 @@ ratecl_status rc_outputs_check(const ratecl_plan *plan, const ratecl_outputs *gi
     return RATECL_OK;
 }
 
+/* Where every neuron was skipped there is no divergence: that is not 0, which says that nothing differs. */
+static void spoil_empty_divergences(const ratecl_plan *plan)
+{
+    const rc_spec *spec = &plan->spec;
+    for (size_t k = 0; k < spec->term_count; ++k)
+        for (size_t v = 0; v < rc_values_of(spec, &spec->terms[k]) && rc_skips_all(plan, k); ++v)
+            plan->values[spec->terms[k].value + v] = (double)NAN;
+}
+
 bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs)
 {
     const rc_spec *spec = &plan->spec;
     double total = 0;
     bool finite = true;
+    spoil_empty_divergences(plan);
     for (size_t k = 0; k < spec->term_count; ++k) {
         const rc_term *term = &spec->terms[k];
         const size_t count = rc_values_of(spec, term);

@@ -141,6 +141,10 @@ typedef struct rc_path {
     ratecl_status (*plan_create)(void *context_state, const rc_spec *spec, void **plan_state);
     void (*plan_release)(void *plan_state);
     ratecl_status (*evaluate)(void *plan_state, const rc_evaluation *evaluation);
+    /* Give the means and standard deviations that the last evaluation found in the states or the reference,
+     * of `count` neurons from `first` on. Only where the spec has moments. */
+    ratecl_status (*read_moments)(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                  double *deviation);
     const rc_tuner *tuner; /* NULL: there is nothing to tune */
 } rc_path;
 
@@ -155,6 +159,13 @@ struct ratecl_plan {
     double *values;   /* spec.value_count */
     int64_t *skipped; /* spec.term_count */
 };
+
+/* True if the last evaluation left nothing of term k to compare. */
+static inline bool rc_skips_all(const ratecl_plan *plan, size_t k)
+{
+    return plan->spec.terms[k].options.criterion == RATECL_POPULATION_KL &&
+           plan->skipped[k] == plan->spec.inputs[RC_STATES].shape[2];
+}
 
 /* ---- Checks, shared by the public functions ---- */
 

@@ -251,6 +251,81 @@ START_TEST(skipped_neurons)
 }
 END_TEST
 
+/* Where skip leaves out every neuron there is no divergence, which is not 0: that says that nothing differs.
+ */
+static void nothing_to_compare(ratecl_context *context, problem *given)
+{
+    for (size_t k = 0; k < given->term_count; k++) {
+        ratecl_plan *plan = problem_plan(given, context, k, 1);
+        for (int64_t i = 0; i < 5; i++)
+            make_constant(&given->inputs[i % 2 ? STATES : REFERENCE], i, i == 0 ? 0 : 0.1);
+        ASSERT_FAILS(evaluate(plan, given), RATECL_ERROR_DOMAIN, "population_kl", "5 of 5", "states: 2",
+                     "reference: 3", "[0,0,0] of reference", "nothing is left to compare");
+        array_store(given->inputs[STATES].layout.element,
+                    element_at(&given->inputs[STATES], (place){ 1, 3, 1 }), 2);
+        ASSERT_OK(evaluate(plan, given));
+        ratecl_plan_release(plan);
+    }
+}
+
+START_TEST(all_skipped)
+{
+    static const char *const texts[] = { "population_kl:degenerate=skip",
+                                         "population_kl:degenerate=skip,reduction=sum,reg=0",
+                                         "population_kl:degenerate=skip,reduction=none" };
+    on_each(nothing_to_compare, texts, COUNT(texts));
+}
+END_TEST
+
+/* No term reads the steps 4 to 6 of 11 that a lag of 7 leaves out. */
+static void spoil_unread(ratecl_context *context, problem *given)
+{
+    float gradient[2 * 11 * 5];
+    array *states = &given->inputs[STATES];
+    ratecl_plan_options options = problem_options(given, 0, 1);
+    options.outputs |= RATECL_OUTPUT_GRADIENT_STATES;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+    const ratecl_inputs inputs = problem_inputs(given);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.gradient_states = gradient;
+    array_store(RATECL_F32, element_at(states, (place){ 1, 5, 2 }), (double)NAN);
+    ASSERT_OK(ratecl_evaluate(plan, &inputs, &outputs));
+    for (size_t k = 0; k < COUNT(gradient); k++)
+        ck_assert_msg(isfinite(gradient[k]), "element %zu of the gradient is %g", k, (double)gradient[k]);
+    ratecl_plan_release(plan);
+    plan = problem_plan(given, context, 0, 1);
+    array_store(RATECL_F32, element_at(states, (place){ 0, 1, 3 }), 3e38);
+    ASSERT_FAILS(evaluate(plan, given), RATECL_ERROR_DOMAIN, "state_prediction", "range");
+    array_store(RATECL_F32, element_at(states, (place){ 0, 1, 3 }), 1);
+    array_store(RATECL_F32, element_at(states, (place){ 1, 8, 0 }), (double)INFINITY);
+    ASSERT_FAILS(evaluate(plan, given), RATECL_ERROR_DOMAIN, "states: 1 of 110", "[1,8,0]");
+    ratecl_plan_release(plan);
+}
+
+START_TEST(unread_steps)
+{
+    static const char *const texts[] = { "state_prediction:tau=7" };
+    static const array_order orders[] = { ORDER_C, ORDER_REVERSED, ORDER_NEURON_FIRST };
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t device_count = suite_devices(devices);
+    for (size_t d = 0; d < device_count; d++)
+        for (size_t o = 0; o < COUNT(orders); o++) {
+            const array_spec states = {
+                .shape = { 2, 11, 5 }, .kind = ARRAY_RATES, .order = orders[o], .seed = 5
+            };
+            array_spec specs[INPUT_COUNT];
+            problem_specs(specs, &states);
+            problem given;
+            problem_make(&given, specs, texts, COUNT(texts));
+            ratecl_context *context = suite_context(devices[d].id);
+            spoil_unread(context, &given);
+            ratecl_context_release(context);
+            problem_free(&given);
+        }
+}
+END_TEST
+
 static void no_mean_rate(ratecl_context *context, problem *given)
 {
     ratecl_plan *plan = problem_plan(given, context, 0, 1);
@@ -329,8 +404,15 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { not_finite_or_negative,     each_criterion,          beyond_the_precision,
-                                   degenerate_neurons,         skipped_neurons,         mean_rate_of_zero,
-                                   overflow_in_the_arithmetic, gradients_after_failures };
+    const TTest *const tests[] = { not_finite_or_negative,
+                                   each_criterion,
+                                   beyond_the_precision,
+                                   degenerate_neurons,
+                                   skipped_neurons,
+                                   all_skipped,
+                                   unread_steps,
+                                   mean_rate_of_zero,
+                                   overflow_in_the_arithmetic,
+                                   gradients_after_failures };
     return suite_run("domain", tests, COUNT(tests));
 }

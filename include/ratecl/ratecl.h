@@ -210,7 +210,8 @@ RATECL_EXPORT uint64_t ratecl_layout_bytes(const ratecl_layout *layout);
  *                   log sigma replaces log(v1/v0) by its half: a formula in circulation, here for
  *                   comparison only; it is no divergence and may be negative. It changes nothing in
  *                   the symmetric form, where the logarithms cancel.
- *                   DOMAIN where a variance is 0 after var_floor, unless degenerate is skip.
+ *                   DOMAIN where a variance is 0 after var_floor, unless degenerate is skip, and where
+ *                   skip leaves out every neuron (with reduction none, too): nothing was compared.
  */
 typedef enum ratecl_criterion {
     RATECL_FIRING_RATE = 1,

@@ -412,6 +412,16 @@ static int compute(struct job *job)
     return written ? COMMAND_DONE : writing_failed(job);
 }
 
+/* The total alone does not tell that it leaves neurons out. */
+static void complain_of_skipped(const struct job *job)
+{
+    for (size_t k = 0; k < job->term_count; k++)
+        if (job->skipped[k] > 0)
+            complain("%s: %" PRId64 " of %" PRId64 " neurons left out: a variance of 0",
+                     ratecl_criterion_name(job->terms[k].criterion), job->skipped[k],
+                     job->files[STATES].header.shape[2]);
+}
+
 static void print_results(const struct job *job)
 {
     const struct results results = {
@@ -429,6 +439,7 @@ static void print_results(const struct job *job)
     if (job->settings.json) {
         output_json(&results);
     } else if (job->settings.quiet) {
+        complain_of_skipped(job);
         json_number(results.total);
         putchar('\n');
     } else {

@@ -124,7 +124,8 @@ typedef struct rc_cpu_weights {
 typedef struct rc_cpu_gradient {
     const rc_view *view;
     const void *memory;
-    bool reads; /* the input */
+    bool reads;   /* the input */
+    bool by_pair; /* and that for lags alone: rows without later and earlier ones are not read */
     const rc_gradient *to;
     void *gradient;
     rc_cpu_grid grid;

@@ -178,6 +178,15 @@ static void add_entropies_eps(const rc_cpu_gradient *work, const piece *at, int6
     }
 }
 
+/* True if no term reads row k: that it is not finite is then of no account. */
+static bool is_unread(const rc_cpu_gradient *work, const piece *at, int64_t k, const neighbours *lags)
+{
+    bool unread = work->by_pair;
+    for (size_t l = 0; l < work->lag_count && unread; l++)
+        unread = lags[l].row[LATER][k] == at->row[k] && lags[l].row[EARLIER][k] == at->row[k];
+    return unread;
+}
+
 static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k,
                          const thread_scratch *scratch, real *g)
 {
@@ -186,7 +195,7 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
                                                   { begin_lag, begin_entropy_and_lag } };
     const int64_t r = at->first + k, N = work->view->shape[2];
     const neighbours *const lags = scratch->lags;
-    if (work->reads) {
+    if (work->reads && !is_unread(work, at, k, lags)) {
         row_inputs in = { .x = at->row[k], .ahead = rc_tile_ahead(work->view, ROWS_AHEAD) };
         const bool lag = work->lag_count > 0, entropy = find_entropy(work, r, &in);
         if (lag) {
@@ -199,8 +208,9 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
         begin_constant(g, &scratch->columns, at->n);
     }
     for (size_t l = 1; l < work->lag_count; l++)
-        add_differences(g, at->row[k], lags[l].row[LATER][k], lags[l].row[EARLIER][k], at->n,
-                        (real)work->lag_factors[l]);
+        if (lags[l].row[LATER][k] != at->row[k] || lags[l].row[EARLIER][k] != at->row[k])
+            add_differences(g, at->row[k], lags[l].row[LATER][k], lags[l].row[EARLIER][k], at->n,
+                            (real)work->lag_factors[l]);
     add_entropies_eps(work, at, k, g);
     if (work->product)
         add_product(g, (const real *)work->product + r * N + at->column, at->n,

@@ -2,6 +2,7 @@
 /* The OpenMP path: contexts, and the order of an evaluation's passes. */
 #define _POSIX_C_SOURCE 200809L
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -177,6 +178,17 @@ static ratecl_status evaluate(void *plan_state, const rc_evaluation *evaluation)
     return RATECL_OK;
 }
 
+static ratecl_status read_moments(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                  double *deviation)
+{
+    const rc_cpu_sweep *const sweep = &((const rc_cpu_plan *)plan_state)->sweep[input];
+    for (int64_t k = 0; k < count; k++) {
+        mean[k] = sweep->mean[first + k];
+        deviation[k] = sqrt(sweep->deviations[first + k]); /* by now divided by the number of rows */
+    }
+    return RATECL_OK;
+}
+
 /* ---- Contexts ---- */
 
 ratecl_status rc_cpu_context_create(int32_t threads, void **context_state)
@@ -227,4 +239,5 @@ const rc_path rc_cpu_path = { .context_release = free,
                               .has_fp64 = has_fp64,
                               .plan_create = rc_cpu_plan_create,
                               .plan_release = rc_cpu_plan_release,
-                              .evaluate = evaluate };
+                              .evaluate = evaluate,
+                              .read_moments = read_moments };

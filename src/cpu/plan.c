@@ -242,6 +242,7 @@ static ratecl_status plan_gradient(rc_cpu_plan *plan, int input)
         return RATECL_OK;
     gradient->view = &spec->inputs[input];
     gradient->reads = spec->gradient_reads;
+    gradient->by_pair = !spec->moments && spec->entropy_count == 0;
     gradient->to = &spec->gradients[input];
     gradient->grid = cut_grid(gradient->view);
     gradient->alpha = coefficients->alpha[input];

@@ -120,6 +120,8 @@ typedef struct rc_cl_plan {
     size_t results_bytes, skipped_offset;
     char *host_results;
 
+    cl_mem statistics[2]; /* of the states and the reference: scratch that finish reads */
+
     cl_kernel coefficients; /* NULL where there is no gradient; its first arguments change */
     cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
     void *host_cotangents;
@@ -210,6 +212,11 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
 
 ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation);
+
+/* ---- finish.c ---- */
+
+ratecl_status rc_cl_read_moments(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                 double *deviation);
 
 /* Set the arguments of coefficients that differ from one evaluation to the next. */
 ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange);

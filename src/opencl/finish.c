@@ -121,6 +121,36 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
     return status;
 }
 
+/* Read `count` reals from index `first` on of a row of an input's statistics, (3, N), as doubles. */
+static ratecl_status read_statistics(const rc_cl_plan *plan, int input, int64_t row, int64_t first,
+                                     int64_t count, double *reals)
+{
+    const size_t at = (size_t)(row * plan->spec->inputs[RC_STATES].shape[2] + first);
+    CL_TRY(clEnqueueReadBuffer(plan->transfers, plan->statistics[input], CL_TRUE, at * plan->real_bytes,
+                               (size_t)count * plan->real_bytes, reals, 1, &plan->last, NULL));
+    for (int64_t k = count - 1; k >= 0 && plan->real_bytes == sizeof(cl_float); --k) {
+        cl_float narrow;
+        memcpy(&narrow, (const char *)reals + k * (int64_t)sizeof narrow, sizeof narrow);
+        reals[k] = (double)narrow;
+    }
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_read_moments(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                 double *deviation)
+{
+    const rc_cl_plan *plan = plan_state;
+    /* `deviation` holds the mean's second part meanwhile. */
+    RC_TRY(read_statistics(plan, input, 0, first, count, mean));
+    RC_TRY(read_statistics(plan, input, 1, first, count, deviation));
+    for (int64_t k = 0; k < count; ++k)
+        mean[k] += deviation[k];
+    RC_TRY(read_statistics(plan, input, 2, first, count, deviation));
+    for (int64_t k = 0; k < count; ++k)
+        deviation[k] = sqrt(deviation[k]);
+    return RATECL_OK;
+}
+
 /* Make room for what finish leaves for the gradients. */
 static ratecl_status make_coefficients(rc_cl_builder *b)
 {
@@ -145,6 +175,8 @@ ratecl_status rc_cl_add_finish(rc_cl_builder *b)
         RC_TRY(make_coefficients(b));
     const int64_t groups = rc_ceil_div(b->job[RC_JOB_NEURONS], b->job[RC_JOB_FINISH_COLUMNS]);
     rc_cl_step *step;
+    plan->statistics[RC_STATES] = b->statistics[RC_STATES];
+    plan->statistics[RC_REFERENCE] = b->statistics[RC_REFERENCE];
     RC_TRY(rc_cl_add_merge_launch(b, "finish", gradients ? groups : 1, &step));
     if (gradients)
         plan->coefficients = step->kernel;
