@@ -1084,6 +1084,8 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
 #endif
         BARRIER();
     }
-    if (group + LANE == 0)
+    if (group + LANE == 0) {
         values[job[VALUE_COUNT]] = total;
+        ((global long *)values)[job[SKIPPED_OFFSET] + terms] = 0; /* until a gradient is spoiled */
+    }
 }

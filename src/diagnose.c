@@ -342,7 +342,30 @@ static ratecl_status diagnose_term(const ratecl_plan *plan, size_t term, const s
                    ratecl_criterion_name(options->criterion), remedy(&plan->spec));
 }
 
-ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_INPUT_COUNT])
+/* An element of a gradient is not finite, although every input and value is: of the first one where it is in
+ * host memory. */
+static ratecl_status diagnose_gradients(const ratecl_plan *plan, void *const *gradients)
+{
+    const rc_spec *spec = &plan->spec;
+    for (int k = 0; k < RC_INPUT_COUNT && gradients; ++k) {
+        const scanned in = { rc_input_names[k], &spec->gradients[k].view, gradients[k],
+                             RATECL_PRECISION_F64 };
+        if (!spec->gradients[k].wanted)
+            continue;
+        const finding found = find(&in, NOT_FINITE, reads_all, spec);
+        if (found.count)
+            return rc_fail(RATECL_ERROR_DOMAIN,
+                           "the gradient to %s: %" PRId64 " elements are not finite, the first at [%" PRId64
+                           ",%" PRId64 ",%" PRId64 "], although every value is: it leaves the range%s",
+                           in.name, found.count, found.first[0], found.first[1], found.first[2],
+                           remedy(spec));
+    }
+    return rc_fail(RATECL_ERROR_DOMAIN,
+                   "a gradient is not finite, although every value is: it leaves the range%s", remedy(spec));
+}
+
+ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_INPUT_COUNT],
+                          void *const *gradients)
 {
     const rc_spec *spec = &plan->spec;
     scanned inputs[RC_INPUT_COUNT];
@@ -357,5 +380,7 @@ ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_I
     const size_t term = failed_term(plan);
     if (term < spec->term_count)
         return diagnose_term(plan, term, &inputs[RC_STATES]);
+    if (rc_is_gradient_spoiled(plan))
+        return diagnose_gradients(plan, gradients);
     return rc_fail(RATECL_ERROR_DOMAIN, "the total is not finite, although every value is");
 }

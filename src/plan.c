@@ -293,7 +293,7 @@ static ratecl_status plan_fill(ratecl_plan *plan, const ratecl_plan_options *opt
     rc_spec *spec = &plan->spec;
     RC_TRY(describe(plan->context, options, spec));
     plan->values = calloc(spec->value_count, sizeof *plan->values);
-    plan->skipped = calloc(spec->term_count, sizeof *plan->skipped);
+    plan->skipped = calloc(spec->term_count + 1, sizeof *plan->skipped);
     if (!plan->values || !plan->skipped)
         return rc_fail_memory(spec->value_count * sizeof *plan->values);
     return plan->context->path->plan_create(plan->context->state, spec, &plan->state);

@@ -308,6 +308,13 @@ RC_LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t be
     }
 }
 
+/* True if the squares of a column may have left the range of reals, where their sum is below that of a few
+ * that have all their digits, or not finite. */
+static inline bool is_out_of_range(const columns *c, int64_t j)
+{
+    return !(c->squares[j] > 0x1p-110 && c->squares[j] < 0x1p120);
+}
+
 /* ---- A part of a task ---- */
 
 /* The rows [first, first + rows) of one block, the columns [column, column + n) of a tile. */
@@ -438,6 +445,76 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
     }
 }
 
+/* Some columns of a tile that are taken again: those whose squares have left the range of reals. */
+typedef struct retaken {
+    region at;
+    real *copy;
+    real *shift;
+    double *sum, *squares;
+    bool again[RC_CACHE_LINE];
+} retaken;
+
+/* Point at up to RC_PIECE_ROWS rows from row r on; return how many there are. */
+static int64_t find_retaken(const rc_cpu_sweep *sweep, const retaken *of, int64_t r,
+                            const real *row[RC_PIECE_ROWS])
+{
+    const int64_t left = rc_least(RC_PIECE_ROWS, of->at.first + of->at.rows - r);
+    const rc_rows rows = rc_rows_find(sweep->view, r, left);
+    rc_tile_rows(sweep->view, sweep->memory, &rows, of->at.column, of->at.n, of->copy, row);
+    return left;
+}
+
+/* True if one of the columns deviates from its shift at all. */
+static bool deviates(const rc_cpu_sweep *sweep, const retaken *of)
+{
+    const real *row[RC_PIECE_ROWS];
+    bool any = false;
+    for (int64_t r = of->at.first; r < of->at.first + of->at.rows && !any; r += RC_PIECE_ROWS) {
+        const int64_t rows = find_retaken(sweep, of, r, row);
+        for (int64_t k = 0; k < rows; k++)
+            for (int64_t j = 0; j < of->at.n; j++)
+                any |= of->again[j] & (row[k][j] != of->shift[j]);
+    }
+    return any;
+}
+
+static void add_again(const rc_cpu_sweep *sweep, retaken *of)
+{
+    const real *row[RC_PIECE_ROWS];
+    for (int64_t j = 0; j < of->at.n; j++)
+        if (of->again[j])
+            of->sum[j] = of->squares[j] = 0;
+    for (int64_t r = of->at.first; r < of->at.first + of->at.rows; r += RC_PIECE_ROWS) {
+        const int64_t rows = find_retaken(sweep, of, r, row);
+        for (int64_t k = 0; k < rows; k++)
+            for (int64_t j = 0; j < of->at.n; j++) {
+                const double d = of->again[j] ? (double)row[k][j] - (double)of->shift[j] : 0;
+                of->sum[j] += d;
+                of->squares[j] += d * d;
+            }
+    }
+}
+
+/* Take the columns again in double whose squares have left the range of reals. Most that seem so are
+ * constant, as a glance at their rows shows, which are still in a cache. */
+static void retake_columns(const rc_cpu_sweep *sweep, region at, real *copy, columns *c)
+{
+    for (int64_t begin = 0; begin < at.n; begin += RC_LANES) {
+        const int64_t n = rc_least(RC_LANES, at.n - begin);
+        retaken of = { { at.first, at.rows, at.column + begin, n },
+                       copy,
+                       c->shift + begin,
+                       c->sum + begin,
+                       c->squares + begin,
+                       { false } };
+        bool any = false;
+        for (int64_t j = 0; j < n; j++)
+            any |= of.again[j] = is_out_of_range(c, begin + j);
+        if (any && deviates(sweep, &of))
+            add_again(sweep, &of);
+    }
+}
+
 static void sweep_tile(const rc_cpu_sweep *sweep, region at, thread_scratch *scratch, columns *c,
                        double *row_sums, double *lag_sums)
 {
@@ -490,6 +567,8 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
         for (int64_t i = left; i < right; i += tile) {
             const region at = { r, rows, i, rc_least(tile, right - i) };
             sweep_tile(sweep, at, scratch, &c, row_sums, lag_sums);
+            if (RC_REAL_BITS == 32 && sweep->quotients && !counts(sweep))
+                retake_columns(sweep, at, ((thread_scratch *)scratch)->now, &c);
             if (sweep->moments)
                 merge_columns(&c, at.n, rows, r - first, sweep->mean + band * N + i,
                               sweep->deviations + band * N + i);

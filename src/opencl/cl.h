@@ -115,8 +115,8 @@ typedef struct rc_cl_plan {
     cl_mem *buffers; /* scratch that the steps hold */
     size_t buffer_count;
 
-    cl_mem results; /* value_count + 1 reals, and from skipped_offset on term_count longs: one transfer brings
-                       all */
+    cl_mem results; /* value_count + 1 reals, and from skipped_offset on term_count + 1 longs, as of
+                       rc_evaluation: one transfer brings all */
     size_t results_bytes, skipped_offset;
     char *host_results;
 
