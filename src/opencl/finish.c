@@ -23,7 +23,7 @@ enum {
     NEURON_TERM,
     INTEGERS
 };
-enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
+enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS };
 
 /* Pack where a term's partials and its factor in the gradient lie, and what its value is divided by. */
 static void pack_sums(const rc_cl_builder *b, const rc_term *term, size_t k, cl_long *integers, double *scale)
@@ -75,7 +75,7 @@ static void pack_term(const rc_cl_builder *b, size_t k, cl_long *integers, doubl
     if (b->plan->real_bytes == sizeof(cl_float) && fabs(o->target) <= FLT_MAX)
         reals[TARGET_LOW] = o->target - (double)(cl_float)o->target;
     reals[REG] = o->reg;
-    reals[VAR_FLOOR] = o->var_floor;
+    reals[FLOOR] = sqrt(o->var_floor);
     pack_sums(b, term, k, integers, &reals[SCALE]);
 }
 
@@ -89,7 +89,7 @@ static ratecl_status narrow(const rc_cl_plan *plan, double *reals, size_t count)
             return rc_fail(RATECL_ERROR_ARGUMENT,
                            "options.terms[%zu] has a parameter of %g: expected one within the range of f32",
                            k / REALS, reals[k]);
-        const bool is_floor = k % REALS == VAR_FLOOR; /* which stays one */
+        const bool is_floor = k % REALS == FLOOR; /* which stays one */
         const cl_float narrower = (is_floor ? rc_cl_positive_real_of(reals[k]) : rc_cl_real_of(reals[k])).f32;
         memcpy((char *)reals + k * sizeof narrower, &narrower, sizeof narrower);
     }
@@ -145,10 +145,7 @@ ratecl_status rc_cl_read_moments(void *plan_state, int input, int64_t first, int
     RC_TRY(read_statistics(plan, input, 1, first, count, deviation));
     for (int64_t k = 0; k < count; ++k)
         mean[k] += deviation[k];
-    RC_TRY(read_statistics(plan, input, 2, first, count, deviation));
-    for (int64_t k = 0; k < count; ++k)
-        deviation[k] = sqrt(deviation[k]);
-    return RATECL_OK;
+    return read_statistics(plan, input, 2, first, count, deviation);
 }
 
 /* Make room for what finish leaves for the gradients. */
