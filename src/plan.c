@@ -155,6 +155,8 @@ static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options
         const char *given = (const char *)options->terms + k * options->terms->size;
         rc_term *term = &spec->terms[k];
         RC_TRY(rc_term_complete(given, name, &term->options));
+        if (spec->precision == RATECL_PRECISION_F32)
+            RC_TRY(rc_term_check_f32(&term->options, name));
         RC_TRY(needs[term->options.criterion](spec, term));
         term->cotangent = spec->cotangent_count;
         spec->cotangent_count += rc_is_vector(term);

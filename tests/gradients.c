@@ -187,6 +187,31 @@ START_TEST(every_kind)
 }
 END_TEST
 
+/* An eps and a var_floor below f32's range: the eps is felt where a state is 0. */
+START_TEST(tiny_parameters)
+{
+    static const char *const texts[] = { "entropy:reg=0,eps=1e-46", "entropy:reg=0,eps=1e-20",
+                                         "population_kl:reg=0,var_floor=1e-46" };
+    static const array_kind kinds[] = { ARRAY_SPIKES, ARRAY_RATES };
+    const gradient_options how = { .element = RATECL_F32 };
+    bench *opened = bench_open(0);
+    for (size_t k = 0; k < COUNT(kinds); k++)
+        for (size_t text = 0; text < COUNT(texts); text++) {
+            const array_spec states = { .shape = { 2, 9, 5 }, .kind = kinds[k], .seed = 83 };
+            array_spec specs[INPUT_COUNT];
+            problem_specs(specs, &states);
+            gradients of;
+            make(&of, specs, &texts[text], 1);
+            opened->problem_count++;
+            opened->term_count += of.given.term_count;
+            for (size_t d = 0; d < opened->device_count && of.given.term_count > 0; d++)
+                gradients_check(&of, opened->contexts[d], opened->devices[d].id, 0, 1, &how);
+            gradients_free(&of);
+        }
+    bench_close(opened, "tiny parameters");
+}
+END_TEST
+
 /* Each neuron's part of the gradient to an input has the scale of that neuron: each is compared in itself, so
  * that none hides behind the largest. */
 static void compare_neurons(const gradients *of, ratecl_context *context, const char *device)
@@ -494,7 +519,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { every_shape, wide_shapes, every_layout,        every_kind,
-                                   every_scale, pieces,      central_differences, composites };
+    const TTest *const tests[] = { every_shape,     wide_shapes, every_layout,        every_kind, every_scale,
+                                   tiny_parameters, pieces,      central_differences, composites };
     return suite_run("gradients", tests, COUNT(tests));
 }

@@ -300,6 +300,32 @@ START_TEST(every_scale)
 }
 END_TEST
 
+/* Parameters below f32's range, of which the one is felt only in f64, and the other as its root. */
+START_TEST(tiny_parameters)
+{
+    static const char *const texts[] = { "entropy:reg=0,eps=1e-46", "entropy:eps=1e-30", "entropy",
+                                         "population_kl:reg=0,var_floor=1e-46",
+                                         "population_kl:symmetric=false,reg=0,var_floor=1e-46" };
+    static const array_kind kinds[] = { ARRAY_SPIKES, ARRAY_SILENT_ROWS, ARRAY_SILENT_NEURONS };
+    bench *opened = bench_open();
+    for (size_t k = 0; k < COUNT(kinds); k++)
+        for (int exponent = -70; exponent <= 0; exponent += 70) {
+            const array_spec states = {
+                .shape = { 2, 9, 5 }, .kind = kinds[k], .seed = 29, .exponent = exponent
+            };
+            array_spec specs[INPUT_COUNT];
+            problem_specs(specs, &states);
+            problem given;
+            problem_make(&given, specs, texts, COUNT(texts));
+            opened->problem_count++;
+            for (size_t d = 0; d < opened->device_count; d++)
+                compare(&given, opened->contexts[d], opened->devices[d].id, COUNT(texts));
+            problem_free(&given);
+        }
+    bench_close(opened, "tiny parameters");
+}
+END_TEST
+
 /* The one-call functions against the oracle. */
 START_TEST(one_number)
 {
@@ -347,7 +373,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { every_shape, wide_shapes, every_layout, every_kind, mixed_inputs,
-                                   long_lags,   many_rows,   every_scale,  one_number };
+    const TTest *const tests[] = { every_shape, wide_shapes, every_layout, every_kind,      mixed_inputs,
+                                   long_lags,   many_rows,   every_scale,  tiny_parameters, one_number };
     return suite_run("values", tests, COUNT(tests));
 }

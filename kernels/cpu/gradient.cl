@@ -88,8 +88,9 @@ INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const i
             const realv h = -(logarithm(p, 0) + set->centre[e][r]);
             g = x == (realv)0 ? g : fma(h, (realv)set->slope[e][r], g);
         } else {
-            const real eps = all->epsilons[e];
-            g -= (logarithm(p + eps, 0) + p / (p + eps) + set->centre[e][r]) * set->slope[e][r];
+            const real eps = all->epsilons[e], log_eps = all->epsilons[ENTROPIES + e];
+            const realv log_q = select(logarithm(p + eps, 0), (realv)log_eps, p == (realv)0);
+            g -= (log_q + p / (p + eps) + set->centre[e][r]) * set->slope[e][r];
         }
     }
     return g;
@@ -242,7 +243,7 @@ INLINE int rows_alike(long t, long most, long T, global const long *taus, bool t
     return alike ? STEP : 1;
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); product: (R, N). The launch takes
+/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors: (LAGS + ENTROPIES + 2); product: (R, N). The launch takes
  * the blocks from first_block to end_block. results[spoiled_place] becomes 1 where a number of the gradient is not
  * finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void

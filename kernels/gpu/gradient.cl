@@ -115,8 +115,8 @@ INLINE void add_entropies(real g[COLUMNS], const real s[COLUMNS], const whole *a
             if (ZERO_FIRST && e == 0) {
                 g[v] = s[v] == 0 ? g[v] : fma(-(logarithm_one(p, 0) + centre), slope, g[v]);
             } else {
-                const real eps = all->epsilons[e];
-                g[v] -= (logarithm_one(p + eps, 0) + p / (p + eps) + centre) * slope;
+                const real eps = all->epsilons[e], log_eps = all->epsilons[ENTROPIES + e];
+                g[v] -= ((p == 0 ? log_eps : logarithm_one(p + eps, 0)) + p / (p + eps) + centre) * slope;
             }
         }
     }
@@ -242,7 +242,8 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
         store_row(q, g[0], &all->out);
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); row_factors: (ENTROPIES, 2, R);
+/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors:
+ * (LAGS + ENTROPIES + 2); row_factors: (ENTROPIES, 2, R);
  * product: (R, N); batch_energies: (B); row_energies: (R). The launch takes the blocks from first_block to end_block.
  * results[spoiled_place] becomes 1 where a number of the gradient is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void

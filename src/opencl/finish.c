@@ -80,20 +80,15 @@ static void pack_term(const rc_cl_builder *b, size_t k, cl_long *integers, doubl
 }
 
 /* Doubles become reals of the plan's precision, in place. */
-static ratecl_status narrow(const rc_cl_plan *plan, double *reals, size_t count)
+static void narrow(const rc_cl_plan *plan, double *reals, size_t count)
 {
     if (plan->real_bytes == sizeof(cl_double))
-        return RATECL_OK;
+        return;
     for (size_t k = 0; k < count; ++k) {
-        if (fabs(reals[k]) > FLT_MAX)
-            return rc_fail(RATECL_ERROR_ARGUMENT,
-                           "options.terms[%zu] has a parameter of %g: expected one within the range of f32",
-                           k / REALS, reals[k]);
         const bool is_floor = k % REALS == FLOOR; /* which stays one */
         const cl_float narrower = (is_floor ? rc_cl_positive_real_of(reals[k]) : rc_cl_real_of(reals[k])).f32;
         memcpy((char *)reals + k * sizeof narrower, &narrower, sizeof narrower);
     }
-    return RATECL_OK;
 }
 
 ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
@@ -110,7 +105,7 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
             if (rc_cl_is_of_neurons(&b->spec->terms[k]))
                 integers[of_neurons++ * INTEGERS + NEURON_TERM] = (cl_long)k;
         }
-        status = narrow(b->plan, reals, count * REALS);
+        narrow(b->plan, reals, count * REALS);
     }
     if (status == RATECL_OK)
         status = rc_cl_scratch(b, (int64_t)count * INTEGERS, sizeof *integers, integers, &b->integers);

@@ -57,7 +57,7 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     gradient_options(b, input, parts, &grid, options, sizeof options);
     rc_cl_step *step;
     cl_mem epsilons;
-    const cl_long spoiled_place = (cl_long)(b->plan->skipped_offset / sizeof(cl_long) + b->spec->term_count);
+    const cl_long spoiled_place = rc_cl_spoiled_place(b->plan);
     RC_TRY(rc_cl_scratch_epsilons(b, parts->entropies, &epsilons));
     RC_TRY(rc_cl_add_step(b, "gradient.cl", options, "gradient", grid.across * grid.down, &step));
     step->input = parts->reads ? input : RC_NO_INPUT;
