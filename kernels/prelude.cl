@@ -333,14 +333,14 @@ INLINE void store(global output *memory, long index, long stride, long count, re
 #undef PUT
 }
 
-/* A number that stays 0 until it meets one that is not finite where it is written, and is then NaN. */
-#if PRECISION == 64 && OUTPUT == 0
-#define TO_END_OF_RANGE 0x1p896 /* from that of f32 */
+/* True, which is -1, for each number that is finite where it is written. Not by arithmetic with 0: Mesa leaves that out. */
+#if PRECISION == 64 && OUTPUT == 1
+#define LARGEST_WRITTEN DBL_MAX
 #else
-#define TO_END_OF_RANGE (real)1
+#define LARGEST_WRITTEN FLT_MAX
 #endif
-INLINE realv spoil(realv spoiled, realv written) { return fma(written * TO_END_OF_RANGE, (realv)0, spoiled); }
-INLINE real spoil_one(real spoiled, real written) { return fma(written * TO_END_OF_RANGE, (real)0, spoiled); }
+INLINE integerv are_finite(realv written) { return fabs(written) <= (realv)LARGEST_WRITTEN; }
+INLINE bool is_finite(real written) { return fabs(written) <= (real)LARGEST_WRITTEN; }
 
 /* ---- The natural logarithm ----
  *

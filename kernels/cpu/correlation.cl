@@ -517,14 +517,14 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
                  global const real *restrict triangles, long slot_reals, global long *restrict results, long spoiled_place)
 {
-    realv spoiled = (realv)0;
+    integerv finite = (integerv)-1;
     const long across = (N + VECTOR - 1) / VECTOR, k = (long)get_group_id(0) * LANES + LANE;
     const long i0 = k / across * VECTOR, j0 = k % across * VECTOR;
     if (j0 < i0)
         return;
     for (long i = i0; i < min(i0 + VECTOR, N); ++i) {
         realv g = triangle_sum(triangles, slots, (N + TILE - 1) / TILE, i, j0);
-        spoiled = spoil(spoiled, select((realv)0, g, COMPONENT_NUMBERS < (integerv)(int)min(N - j0, (long)VECTOR)));
+        finite &= are_finite(g) | (COMPONENT_NUMBERS >= (integerv)(int)min(N - j0, (long)VECTOR));
 #pragma unroll 1
         for (long j = j0; j < min(j0 + VECTOR, N); ++j) {
             if (i <= j)
@@ -534,7 +534,7 @@ gradient_weights(global output *restrict gradients, long offset, long sb, long s
             g = g.PASTE(TURNED_, VECTOR);
         }
     }
-    if (any(spoiled != (realv)0))
+    if (any(~finite))
         results[spoiled_place] = 1;
 }
 #undef PUT

@@ -100,7 +100,7 @@ INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const i
 /* The gradient of the rows in the VECTOR neurons from `column` on, of which `some` exist: fewer than VECTOR if
  * `tail`. The arguments `rows` and `tail` are constants wherever this is called. */
 INLINE void give(const whole *all, const row_set *set, const int rows, const bool tail, long column, long some,
-                 realv *spoiled)
+                 integerv *finite)
 {
     const long N = all->N;
     const realv offset = load_reals(all->lines, column, some);
@@ -170,7 +170,7 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
     const long to = set->begin_output + column * all->output_si;
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
-        *spoiled = spoil(*spoiled, g[r]);
+        *finite &= are_finite(g[r]);
 #if OUTPUT_ALONG
         if (rows > 1) {
             store_neighbours(all->gradient + to + r * all->output_si, g[r]);
@@ -223,13 +223,13 @@ INLINE void find_set(row_set *set, const whole *all, const row_inputs *in, int r
 }
 
 /* The rows, in all of the lane's neurons. */
-INLINE void give_rows(const whole *all, const row_set *set, const int rows, long first_column, realv *spoiled)
+INLINE void give_rows(const whole *all, const row_set *set, const int rows, long first_column, integerv *finite)
 {
     for (int v = 0; v < VECTORS; ++v) {
         const long column = first_column + (v * LANES + LANE) * VECTOR;
         if (column + VECTOR > all->N)
             break;
-        give(all, set, rows, false, column, VECTOR, spoiled);
+        give(all, set, rows, false, column, VECTOR, finite);
     }
 }
 
@@ -267,22 +267,22 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
                       (tail_column - first_column) / VECTOR % LANES == LANE;
     const bool together = (!ALONG | (st == 1)) & (!OUTPUT_ALONG | (output_st == 1));
     row_set set;
-    realv spoiled = (realv)0;
+    integerv finite = (integerv)-1;
     if (block < first_block)
         return;
     for (long row = first_row; row < end;) {
         const int count = rows_alike(row % T, end - row, T, taus, together);
         find_set(&set, &all, &in, count, row);
         if (count == STEP)
-            give_rows(&all, &set, STEP, first_column, &spoiled);
+            give_rows(&all, &set, STEP, first_column, &finite);
         else
-            give_rows(&all, &set, 1, first_column, &spoiled);
+            give_rows(&all, &set, 1, first_column, &finite);
         for (int r = 0; tail && r < count; ++r) {
             find_set(&set, &all, &in, 1, row + r);
-            give(&all, &set, 1, true, tail_column, N - tail_column, &spoiled);
+            give(&all, &set, 1, true, tail_column, N - tail_column, &finite);
         }
         row += count;
     }
-    if (any(spoiled != (realv)0))
+    if (any(~finite))
         results[spoiled_place] = 1;
 }

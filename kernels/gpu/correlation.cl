@@ -600,7 +600,7 @@ SQUARE_KERNEL gradient_weights(global output *restrict gradients, long offset, l
                         global const real *restrict triangles, long slot_reals, global long *restrict results,
                         long spoiled_place)
 {
-    real spoiled = 0;
+    bool finite = true;
     local real square[SIDE * (SIDE + 1)];
     const int tiles = (int)((N + TILE - 1) / TILE);
     const long pairs = (long)tiles * (tiles + 1) / 2;
@@ -637,13 +637,13 @@ SQUARE_KERNEL gradient_weights(global output *restrict gradients, long offset, l
         if (row < N && column < N) {
             const bool below = row > column;
             const real g = square[below ? x * (SIDE + 1) + y : y * (SIDE + 1) + x];
-            spoiled = spoil_one(spoiled, g);
+            finite &= is_finite(g);
             PUT(row, column, g);
         }
         if (i != j && mirror_row < N && mirror_column < N)
             PUT(mirror_row, mirror_column, square[x * (SIDE + 1) + y]);
     }
-    if (spoiled != 0)
+    if (!finite)
         results[spoiled_place] = 1;
 }
 #undef PUT

@@ -190,7 +190,7 @@ INLINE bool has_short_lags(global const long *taus)
 
 /* The gradient of `rows` rows, a constant: STEP, or 1; the first is row `row`, or time step t of batch b, at p and q. */
 INLINE void give(const whole *all, global const element *p, global output *q, row_index b, row_index t, long row,
-                 const int rows, real *spoiled)
+                 const int rows, bool *finite)
 {
     real g[STEP][COLUMNS];
 #if READS
@@ -235,7 +235,7 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
     for (int k = 0; k < rows; ++k)
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
-            *spoiled = spoil_one(*spoiled, g[k][v]);
+            *finite &= is_finite(g[k][v]);
     if (rows > 1)
         store_rows(q, g, &all->out, t % STEP == 0);
     else
@@ -291,18 +291,18 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     global const element *p = states + at.b * sb + at.t * st;
     global output *q = gradients + at.b * output_sb + at.t * output_st;
     const long in_stride = ROWS * st, out_stride = ROWS * output_st;
-    real spoiled = 0;
+    bool finite = true;
     /* Rows are taken together where all have both neighbours. */
     const row_index inner = LAGS > 0, last_inner = has_short_lags(taus) ? all.T - STEP - inner : -1;
     for (int row = y * STEP; row < rows; row += ROWS) {
         if (row + STEP <= rows && at.t >= inner && at.t <= last_inner) {
-            give(&all, p, q, at.b, at.t, first_row + row, STEP, &spoiled);
+            give(&all, p, q, at.b, at.t, first_row + row, STEP, &finite);
         } else {
             position one = at;
 #pragma unroll 1
             for (int k = 0; k < min(STEP, rows - row); ++k, advance(&one, 1, all.T))
                 give(&all, states + one.b * sb + one.t * st, gradients + one.b * output_sb + one.t * output_st, one.b,
-                     one.t, first_row + row + k, 1, &spoiled);
+                     one.t, first_row + row + k, 1, &finite);
         }
         p += in_stride;
         q += out_stride;
@@ -313,6 +313,6 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
             q = gradients + at.b * output_sb + at.t * output_st;
         }
     }
-    if (spoiled != 0)
+    if (!finite)
         results[spoiled_place] = 1;
 }
