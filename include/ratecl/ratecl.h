@@ -299,9 +299,9 @@ RATECL_EXPORT ratecl_status ratecl_term_parameter(const ratecl_term *term, size_
 
 /* ---- Plans ----------------------------------------------------------------------------------- */
 
-/** The arithmetic of a plan. In f32 the quotients (cv, population_kl, and their gradients) do not depend on the
- *  unit of the states: states may be scaled by any power of two from 2^-120 to 2^100, and neurons apart from
- *  one another. A value or an element of a gradient that is beyond f32's range is a DOMAIN error that
+/** The arithmetic of a plan. In f32 the quotients (cv, population_kl, and their gradients) do not depend on
+ * the unit of the states: states may be scaled by any power of two from 2^-120 to 2^100, and neurons apart
+ * from one another. A value or an element of a gradient that is beyond f32's range is a DOMAIN error that
  *  names the remedy, f64. A parameter beyond that range is refused (ARGUMENT), a var_floor below its square,
  *  too; an eps below it is raised to its smallest number. */
 typedef enum ratecl_precision {
@@ -433,9 +433,9 @@ RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
  *  device reads it in place; for another one the plan's first call of this function allocates what it
  *  needs on the device, which the plan keeps. What is too large for that goes there in pieces, while the
  *  device works on those before.
- *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; a value, or an element of a gradient,
- *  is not finite, and the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of
- *  them. The message names the input and the first element or neuron at fault, where there is one.
+ *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; a value, or an element of a
+ * gradient, is not finite, and the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after
+ * each of them. The message names the input and the first element or neuron at fault, where there is one.
  */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);
