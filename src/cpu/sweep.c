@@ -21,6 +21,7 @@ typedef struct columns {
     real shift[TILE];
     double sum[TILE];
     double squares[TILE];
+    rc_bits deviating[TILE]; /* all bits of d where they are wanted: 0 where every d is */
     uint32_t whole_sum[TILE];
     uint32_t whole_squares[TILE];
 } columns;
@@ -191,6 +192,7 @@ RC_LOOP void begin_columns(columns *c, const real *const row[3], int64_t n)
 #pragma omp simd
     for (int64_t j = 0; j < rc_divide_up(n, RC_LANES) * RC_LANES; j++)
         c->sum[j] = c->squares[j] = 0;
+    memset(c->deviating, 0, sizeof *c->deviating * (size_t)(rc_divide_up(n, RC_LANES) * RC_LANES));
 }
 
 RC_LOOP void add_one_row(columns *c, const real *row, int64_t n)
@@ -200,12 +202,14 @@ RC_LOOP void add_one_row(columns *c, const real *row, int64_t n)
         const real d = row[j] - c->shift[j];
         c->sum[j] += (double)d;
         c->squares[j] += (double)(d * d);
+        c->deviating[j] |= d != 0;
     }
 }
 
-/* Eight rows; those that lie `ahead` bytes after them are fetched, unless that is 0. */
+/* Eight rows; those that lie `ahead` bytes after them are fetched, unless that is 0. With `bits` they leave
+ * those of their deviations. */
 RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead,
-                               const bool fetch)
+                               const bool fetch, const bool bits)
 {
     for (int64_t j = 0; j < n; j += RC_LANES) {
         const rc_vector shift = rc_load(c->shift + j);
@@ -216,6 +220,13 @@ RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], in
             if (fetch)
                 rc_fetch(row[k] + j, ahead);
         }
+        if (bits) {
+            rc_bit_vector all;
+            memcpy(&all, c->deviating + j, sizeof all);
+            for (int k = 0; k < GROUP_ROWS; k++)
+                all |= (rc_bit_vector)d[k];
+            memcpy(c->deviating + j, &all, sizeof all);
+        }
         rc_add_lanes(c->sum + j, ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7])));
         rc_add_lanes(c->squares + j, ((d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3])) +
                                          ((d[4] * d[4] + d[5] * d[5]) + (d[6] * d[6] + d[7] * d[7])));
@@ -225,9 +236,25 @@ RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], in
 RC_LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
 {
     if (ahead != 0)
-        take_eight_rows(c, row, n, ahead, true);
+        take_eight_rows(c, row, n, ahead, true, false);
     else
-        take_eight_rows(c, row, n, 0, false);
+        take_eight_rows(c, row, n, 0, false, false);
+}
+
+RC_LOOP void add_eight_rows_with_bits(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
+{
+    if (ahead != 0)
+        take_eight_rows(c, row, n, ahead, true, true);
+    else
+        take_eight_rows(c, row, n, 0, false, true);
+}
+
+typedef void add_function(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead);
+
+/* The function for eight rows: the bits are for columns that may be taken again. */
+static add_function *adding(const rc_cpu_sweep *sweep)
+{
+    return RC_REAL_BITS == 32 && sweep->quotients ? add_eight_rows_with_bits : add_eight_rows;
 }
 
 /* The same of whole numbers: sums of eight are exact in reals. */
@@ -281,10 +308,11 @@ RC_LOOP void end_counts(columns *c, int64_t n, int64_t rows)
     }
 }
 
-static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n)
+static void add_moments(const rc_cpu_sweep *sweep, columns *c, const real *const *row, int64_t rows,
+                        int64_t n)
 {
     if (rows == GROUP_ROWS)
-        add_eight_rows(c, row, n, 0);
+        adding(sweep)(c, row, n, 0);
     for (int64_t k = 0; rows < GROUP_ROWS && k < rows; k++)
         add_one_row(c, row[k], n);
 }
@@ -308,11 +336,11 @@ RC_LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t be
     }
 }
 
-/* True if the squares of a column may have left the range of reals, where their sum is below that of a few
- * that have all their digits, or not finite. */
+/* True if the squares of a column have left the range of reals: their sum is below that of a few that have
+ * all their digits, or not finite, and not because there is no deviation. */
 static inline bool is_out_of_range(const columns *c, int64_t j)
 {
-    return !(c->squares[j] > 0x1p-110 && c->squares[j] < 0x1p120);
+    return !(c->squares[j] > 0x1p-110 && c->squares[j] < 0x1p120) && c->deviating[j] != 0;
 }
 
 /* ---- A part of a task ---- */
@@ -385,7 +413,7 @@ static void add_streams(const rc_cpu_sweep *sweep, region at, columns *c)
     for (int64_t k = 0; k < length; k++) {
         for (int64_t s = 0; s < GROUP_ROWS; s++)
             row[s] = row_at(sweep, at, at.first + s * length + k);
-        add_eight_rows(c, row, at.n, ahead);
+        adding(sweep)(c, row, at.n, ahead);
     }
     for (int64_t r = at.first + GROUP_ROWS * length; r < at.first + at.rows; r++)
         add_one_row(c, row_at(sweep, at, r), at.n);
@@ -437,7 +465,7 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
         for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
             const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
             if (l == 0 && sweep->moments && !counts(sweep))
-                add_moments(c, p->row + k, end - k, at.n);
+                add_moments(sweep, c, p->row + k, end - k, at.n);
             add_rows(sweep, p, k, end, at, l == 0 && sweep->entropy, later, sums, squares);
         }
         if (l < sweep->lag_count)
@@ -445,73 +473,40 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
     }
 }
 
-/* Some columns of a tile that are taken again: those whose squares have left the range of reals. */
-typedef struct retaken {
-    region at;
-    real *copy;
-    real *shift;
-    double *sum, *squares;
-    bool again[RC_CACHE_LINE];
-} retaken;
-
-/* Point at up to RC_PIECE_ROWS rows from row r on; return how many there are. */
-static int64_t find_retaken(const rc_cpu_sweep *sweep, const retaken *of, int64_t r,
-                            const real *row[RC_PIECE_ROWS])
+/* Take the columns [begin, begin + n) again in double, n <= RC_LANES, of which `again` tells those that are
+ * to be. */
+static void retake_vector(const rc_cpu_sweep *sweep, region at, int64_t begin, int64_t n,
+                          const bool again[RC_LANES], real *copy, columns *c)
 {
-    const int64_t left = rc_least(RC_PIECE_ROWS, of->at.first + of->at.rows - r);
-    const rc_rows rows = rc_rows_find(sweep->view, r, left);
-    rc_tile_rows(sweep->view, sweep->memory, &rows, of->at.column, of->at.n, of->copy, row);
-    return left;
-}
-
-/* True if one of the columns deviates from its shift at all. */
-static bool deviates(const rc_cpu_sweep *sweep, const retaken *of)
-{
-    const real *row[RC_PIECE_ROWS];
-    bool any = false;
-    for (int64_t r = of->at.first; r < of->at.first + of->at.rows && !any; r += RC_PIECE_ROWS) {
-        const int64_t rows = find_retaken(sweep, of, r, row);
-        for (int64_t k = 0; k < rows; k++)
-            for (int64_t j = 0; j < of->at.n; j++)
-                any |= of->again[j] & (row[k][j] != of->shift[j]);
-    }
-    return any;
-}
-
-static void add_again(const rc_cpu_sweep *sweep, retaken *of)
-{
-    const real *row[RC_PIECE_ROWS];
-    for (int64_t j = 0; j < of->at.n; j++)
-        if (of->again[j])
-            of->sum[j] = of->squares[j] = 0;
-    for (int64_t r = of->at.first; r < of->at.first + of->at.rows; r += RC_PIECE_ROWS) {
-        const int64_t rows = find_retaken(sweep, of, r, row);
-        for (int64_t k = 0; k < rows; k++)
-            for (int64_t j = 0; j < of->at.n; j++) {
-                const double d = of->again[j] ? (double)row[k][j] - (double)of->shift[j] : 0;
-                of->sum[j] += d;
-                of->squares[j] += d * d;
+    double sum[RC_LANES] = { 0 }, squares[RC_LANES] = { 0 };
+    for (int64_t r = at.first; r < at.first + at.rows; r += RC_PIECE_ROWS) {
+        const real *row[RC_PIECE_ROWS];
+        const rc_rows rows = rc_rows_find(sweep->view, r, rc_least(RC_PIECE_ROWS, at.first + at.rows - r));
+        rc_tile_rows(sweep->view, sweep->memory, &rows, at.column + begin, n, copy, row);
+        for (int64_t k = 0; k < rows.count; k++)
+            for (int64_t j = 0; j < n; j++) {
+                const double d = (double)row[k][j] - (double)c->shift[begin + j];
+                sum[j] += d;
+                squares[j] += d * d;
             }
     }
+    for (int64_t j = 0; j < n; j++)
+        if (again[j]) {
+            c->sum[begin + j] = sum[j];
+            c->squares[begin + j] = squares[j];
+        }
 }
 
-/* Take the columns again in double whose squares have left the range of reals. Most that seem so are
- * constant, as a glance at their rows shows, which are still in a cache. */
+/* Take the columns again whose squares have left the range of reals. */
 static void retake_columns(const rc_cpu_sweep *sweep, region at, real *copy, columns *c)
 {
     for (int64_t begin = 0; begin < at.n; begin += RC_LANES) {
         const int64_t n = rc_least(RC_LANES, at.n - begin);
-        retaken of = { { at.first, at.rows, at.column + begin, n },
-                       copy,
-                       c->shift + begin,
-                       c->sum + begin,
-                       c->squares + begin,
-                       { false } };
-        bool any = false;
+        bool again[RC_LANES] = { false }, any = false;
         for (int64_t j = 0; j < n; j++)
-            any |= of.again[j] = is_out_of_range(c, begin + j);
-        if (any && deviates(sweep, &of))
-            add_again(sweep, &of);
+            any |= again[j] = is_out_of_range(c, begin + j);
+        if (any)
+            retake_vector(sweep, at, begin, n, again, copy, c);
     }
 }
 
