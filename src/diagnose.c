@@ -342,6 +342,26 @@ static ratecl_status diagnose_term(const ratecl_plan *plan, size_t term, const s
                    ratecl_criterion_name(options->criterion), remedy(&plan->spec));
 }
 
+/* Add to the message which neuron has the smallest standard deviation above 0: its gradient is the largest.
+ */
+static void name_narrowest(const ratecl_plan *plan)
+{
+    double smallest = HUGE_VAL;
+    int64_t narrowest = 0;
+    moments m;
+    char text[80];
+    for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
+        for (int64_t k = 0; k < count; ++k)
+            for (int input = RC_STATES; input <= RC_REFERENCE; ++input)
+                if (m.deviation[input][k] > 0 && m.deviation[input][k] < smallest) {
+                    smallest = m.deviation[input][k];
+                    narrowest = i + k;
+                }
+    snprintf(text, sizeof text, "; neuron %" PRId64 " has the smallest standard deviation, %g", narrowest,
+             smallest);
+    rc_message_append(text);
+}
+
 /* An element of a gradient is not finite, although every input and value is: of the first one where it is in
  * host memory. */
 static ratecl_status diagnose_gradients(const ratecl_plan *plan, void *const *gradients)
@@ -360,8 +380,10 @@ static ratecl_status diagnose_gradients(const ratecl_plan *plan, void *const *gr
                            in.name, found.count, found.first[0], found.first[1], found.first[2],
                            remedy(spec));
     }
-    return rc_fail(RATECL_ERROR_DOMAIN,
-                   "a gradient is not finite, although every value is: it leaves the range%s", remedy(spec));
+    rc_message("a gradient is not finite, although every value is: it leaves the range%s", remedy(spec));
+    if (spec->uses[RC_REFERENCE])
+        name_narrowest(plan);
+    return RATECL_ERROR_DOMAIN;
 }
 
 ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_INPUT_COUNT],
