@@ -288,7 +288,8 @@ merge_blocks(global const real *restrict moments, long pitch, long R, long block
     }
 }
 
-/* moments -> statistics: (3, N), the mean in two parts and the standard deviation, of a tile of columns from `tile` to `end`. */
+/* moments -> statistics: (3, N), the mean in two parts and the standard deviation, of a tile of columns from `tile` to
+ * `end`. */
 INLINE void give_statistics(global const real *moments, global const long *job, int rows_parameter, long tile, long end,
                             global real *statistics, local realv *scratch)
 {

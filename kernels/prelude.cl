@@ -425,15 +425,15 @@ INLINE real power_of_two(int e) { return as_double((long)(e + 1023) << 52); }
         return AS_V(((I)LARGEST_EXPONENT - e) << FRACTION_BITS); \
     } \
     INLINE V name##_inverse(V scale) { return AS_V(((I)LARGEST_EXPONENT << FRACTION_BITS) - AS_I(scale)); } \
-    /* The scale of a neuron of this standard deviation, by which its S - mean are multiplied before they meet a slope that is \
-     * divided by it: slopes go as 1 / variance. It is 1 for ordinary deviations. */ \
+    /* The scale of a neuron of this standard deviation, by which its S - mean are multiplied before they meet a slope \
+     * that is divided by it: slopes go as 1 / variance. It is 1 for ordinary deviations. */ \
     INLINE V name##_of_slope(V deviation) \
     { \
         const I ordinary = ((deviation > (V)ORDINARY_LOW) & (deviation < (V)ORDINARY_HIGH)) | (deviation == (V)0); \
         return ordinary ? (V)1 : name##_of(deviation); \
     } \
-    /* The power of two by which deviations are multiplied before they are squared again, given the sum of their squares; 0 \
-     * where no square of account was out of range. */ \
+    /* The power of two by which deviations are multiplied before they are squared again, given the sum of their \
+     * squares; 0 where no square of account was out of range. */ \
     INLINE V name##_of_squares(V squares) \
     { \
         const V down = squares <= (V)LARGE_SQUARES ? (V)0 : (V)SQUARES_DOWN; \

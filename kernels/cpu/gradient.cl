@@ -243,9 +243,9 @@ INLINE int rows_alike(long t, long most, long T, global const long *taus, bool t
     return alike ? STEP : 1;
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors: (LAGS + ENTROPIES + 2); product: (R, N). The launch takes
- * the blocks from first_block to end_block. results[spoiled_place] becomes 1 where a number of the gradient is not
- * finite. */
+/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors: (LAGS +
+ * ENTROPIES + 2); product: (R, N). The launch takes the blocks from first_block to end_block. results[spoiled_place]
+ * becomes 1 where a number of the gradient is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient(global const element *restrict states, long offset, long sb, long st, long si,
          global output *restrict gradients, long output_offset, long output_sb, long output_st, long output_si, long T,

@@ -342,8 +342,8 @@ INLINE void retake_squares(real squares[COLUMNS], const column_sums *sums, const
 
 /* Add up the columns' sums of the work-items down, by a tree of two levels, and give them to the block's record. Columns
  * whose squares have left the range of a real are read again. */
-INLINE void give_columns(const column_sums *sums, const launch *of, long first_row, int rows, global real *record, long pitch,
-                         long tile, int x, int y, local real *scratch)
+INLINE void give_columns(const column_sums *sums, const launch *of, long first_row, int rows, global real *record,
+                         long pitch, long tile, int x, int y, local real *scratch)
 {
     real total[COLUMNS], squares[COLUMNS], scale[COLUMNS];
     stage_columns(sums->total, 0, x, y, scratch);
