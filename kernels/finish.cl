@@ -44,7 +44,7 @@ enum { PARTIALS = 256 };
 enum {
     PIVOT,
     REST,   /* sum of mu_i - pivot */
-    SPREAD, /* sum of squared deviations of mu_i from the work-group's mean */
+    SPREAD, /* root of the sum of squared deviations of mu_i from the work-group's mean */
     MAX_HIGH,
     MAX_LOW,
     MIN_HIGH,
@@ -111,8 +111,8 @@ enum {
  * sums, and work-groups that have nothing to add up and pass all barriers. */
 enum { RADIX = 16 };
 
-/* Reals of local memory that a work-item needs for these, and for two vectors. */
-enum { SCRATCH = 2 * VECTOR > 8 ? 2 * VECTOR : 8 };
+/* Reals of local memory that a work-item needs for these, and for three vectors. */
+enum { SCRATCH = 3 * VECTOR > 8 ? 3 * VECTOR : 8 };
 
 /* Sum `n` numbers, at most 4 and a constant, of the first `count` work-items of each `segment` of them, a power of two.
  * Every work-item of the segment gets the results. `scratch` holds 2 n LANES reals. */
@@ -179,41 +179,46 @@ INLINE void column_sums(realv *first, realv *second, int across, local realv *sc
     BARRIER();
 }
 
-/* The same of one compensated sum. */
-INLINE void column_sum(realv *total, realv *lost, int across, local realv *scratch)
+/* The same of one compensated sum, and of the largest of some numbers. */
+INLINE void column_sum(realv *total, realv *lost, realv *largest, int across, local realv *scratch)
 {
     if (LANES == 1)
         return;
     const int x = LANE % across, y = LANE / across, down = LANES / across;
     scratch[LANE] = *total;
     scratch[LANES + LANE] = *lost;
+    scratch[2 * LANES + LANE] = *largest;
     BARRIER();
     for (int other = y + RADIX; other < (y < RADIX ? down : 0); other += RADIX) {
         vector_add(total, lost, scratch[other * across + x]);
         *lost += scratch[LANES + other * across + x];
+        *largest = fmax(*largest, scratch[2 * LANES + other * across + x]);
     }
     if (y < RADIX) {
         scratch[LANE] = *total;
         scratch[LANES + LANE] = *lost;
+        scratch[2 * LANES + LANE] = *largest;
     }
     BARRIER();
     *total = scratch[x];
     *lost = scratch[LANES + x];
+    *largest = scratch[2 * LANES + x];
     for (int other = 1; other < min(down, (int)RADIX); ++other) {
         vector_add(total, lost, scratch[other * across + x]);
         *lost += scratch[LANES + other * across + x];
+        *largest = fmax(*largest, scratch[2 * LANES + other * across + x]);
     }
     BARRIER();
 }
 
 typedef struct column_moments {
-    realv mean, mean_low, variance;
+    realv mean, mean_low, deviation;
 } column_moments;
 
 /* Join the records of the blocks [first, end), of block_rows rows each but for the array's last one, in the VECTOR
  * columns from `column` on. The mean keeps what its division rounds off: equal fractions stay equal. The variance is
  * Chan, Golub and LeVeque's merge of all blocks at once: around a pivot near the mean, no part of it is the difference
- * of large numbers. Columns that are not `active` are not read. */
+ * of large numbers; it is that of deviations that are scaled by the largest. Columns that are not `active` are not read. */
 INLINE void merge_columns(column_moments *joined, global const real *moments, long pitch, long R, long block_rows,
                           long first, long end, long column, bool active, int across, local realv *scratch)
 {
@@ -224,13 +229,17 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
 
     const long last = active ? end : first;
     realv total = zero, total_lost = zero; /* of S - first_shift */
+    realv largest = zero;
     for (long g = first + y; g < last; g += down) {
         global const real *record = moments + 3 * g * pitch + column;
         const real rows = (real)min(block_rows, R - g * block_rows);
-        vector_add(&total, &total_lost, (VLOAD(global, REAL, record) - first_shift) * rows);
-        vector_add(&total, &total_lost, VLOAD(global, REAL, record + pitch));
+        const realv ahead = VLOAD(global, REAL, record) - first_shift, own = VLOAD(global, REAL, record + pitch);
+        vector_add(&total, &total_lost, ahead * rows);
+        vector_add(&total, &total_lost, own);
+        largest = fmax(largest, fmax(fabs(ahead + own / rows), VLOAD(global, REAL, record + 2 * pitch)));
     }
-    column_sum(&total, &total_lost, across, scratch);
+    column_sum(&total, &total_lost, &largest, across, scratch);
+    const realv scale = scale_of(largest);
     const real R_high = (real)all_rows, R_low = (real)(all_rows - (long)R_high);
     const realv quotient = total / R_high;
     const realv quotient_lost = (fma(-quotient, (realv)R_high, total) - total_lost - quotient * R_low) / R_high;
@@ -243,9 +252,10 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
         const bool is_whole = (g + 1) * block_rows <= R;
         const real rows = is_whole ? whole_rows : (real)(R - g * block_rows);
         const real inverse = is_whole ? whole_inverse : 1 / rows, share = rows * R_inverse;
-        const realv d = (VLOAD(global, REAL, record) - pivot) + VLOAD(global, REAL, record + pitch) * inverse;
+        const realv d = ((VLOAD(global, REAL, record) - pivot) + VLOAD(global, REAL, record + pitch) * inverse) * scale;
+        const realv deviation = VLOAD(global, REAL, record + 2 * pitch) * scale;
         vector_add(&rest, &rest_lost, d * share);
-        vector_add(&spread, &spread_lost, fma(d * share, d, VLOAD(global, REAL, record + 2 * pitch) * R_inverse));
+        vector_add(&spread, &spread_lost, fma(d, d, deviation * deviation) * share);
     }
     rest -= rest_lost;
     spread -= spread_lost;
@@ -253,7 +263,8 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
     const realv variance = spread - rest * rest;
     joined->mean = pivot;
     joined->mean_low = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
-    joined->variance = select(variance, zero, variance < zero); /* keeps a NaN */
+    /* keeps a NaN */
+    joined->deviation = sqrt(select(variance, zero, variance < zero)) * scale_inverse(scale);
 }
 
 /* moments: (blocks, 3, pitch) -> joined: (ceil(blocks / fan), 3, pitch), records of fan * block_rows rows. */
@@ -261,7 +272,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 merge_blocks(global const real *restrict moments, long pitch, long R, long block_rows, long blocks, long fan, int across,
              global real *restrict joined)
 {
-    local realv scratch[2 * LANES];
+    local realv scratch[3 * LANES];
     const long tiles = (pitch + across * VECTOR - 1) / (across * VECTOR);
     const long record = get_group_id(0) / tiles, first = record * fan, end = min(first + fan, blocks);
     const long column = get_group_id(0) % tiles * across * VECTOR + LANE % across * VECTOR;
@@ -273,11 +284,12 @@ merge_blocks(global const real *restrict moments, long pitch, long R, long block
     if (active && LANE < across) {
         VSTORE(global, REAL, made.mean, at);
         VSTORE(global, REAL, made.mean_low * rows, at + pitch);
-        VSTORE(global, REAL, made.variance * rows, at + 2 * pitch);
+        VSTORE(global, REAL, made.deviation, at + 2 * pitch);
     }
 }
 
-/* moments -> statistics: (3, N), the mean in two parts and the variance, of a tile of columns from `tile` to `end`. */
+/* moments -> statistics: (3, N), the mean in two parts and the standard deviation, of a tile of columns from `tile` to
+ * `end`. */
 INLINE void give_statistics(global const real *moments, global const long *job, int rows_parameter, long tile, long end,
                             global real *statistics, local realv *scratch)
 {
@@ -290,7 +302,7 @@ INLINE void give_statistics(global const real *moments, global const long *job, 
     if (LANE < across && column < end) {
         store_reals(statistics, column, N - column, made.mean);
         store_reals(statistics, N + column, N - column, made.mean_low);
-        store_reals(statistics, 2 * N + column, N - column, made.variance);
+        store_reals(statistics, 2 * N + column, N - column, made.deviation);
     }
 }
 #endif
@@ -306,7 +318,7 @@ enum { MEAN, SUM, NONE };
  * term's sum is in and COUNT how many there are, FACTOR the term's place among the factors of the gradient, COTANGENT
  * that of its row of cotangents. NEURON_TERM of number n is the n-th term whose items are neurons. */
 enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, NEURON_TERM, INTEGERS };
-enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
+enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS }; /* FLOOR: of standard deviations */
 
 typedef struct neurons {
     long N;
@@ -316,7 +328,7 @@ typedef struct neurons {
 /* The mean over neurons is pivot + rest; the pivot is a neuron's mean, so that equal ones deviate by exactly 0. */
 typedef struct population {
     real pivot, rest;
-    real norm;                       /* sum of squared deviations */
+    real norm;                       /* root of the sum of squared deviations */
     real largest;                    /* |mu_i - mubar| */
     real distances, signs, ties, tie_signs; /* of deviations() */
     real squares, reference_squares;
@@ -332,8 +344,8 @@ INLINE real mean_of(global const real *statistics, long N, long i) { return stat
 /* The mean over rows of S_i^2. */
 INLINE real square_of(global const real *statistics, long N, long i)
 {
-    const real mean = mean_of(statistics, N, i);
-    return fma(mean, mean, statistics[2 * N + i]);
+    const real mean = mean_of(statistics, N, i), deviation = statistics[2 * N + i];
+    return fma(mean, mean, deviation * deviation);
 }
 
 /* mu_i - target */
@@ -342,23 +354,36 @@ INLINE real target_distance(const neurons *all, global const real *reals, long i
     return (all->states[i] - reals[TARGET]) + (all->states[all->N + i] - reals[TARGET_LOW]);
 }
 
-INLINE real floored(real variance, real floor) { return variance < floor ? floor : variance; }
+INLINE real floored(real deviation, real floor) { return deviation < floor ? floor : deviation; }
 
-/* log(a / b), accurate near 0. */
-INLINE real log_ratio(real a, real b) { return a < b ? -log1p((b - a) / a) : log1p((a - b) / b); }
+/* log(a / b), accurate near 0, and of quotients beyond the range of a real, too. */
+INLINE real log_ratio(real a, real b)
+{
+    const real low = a < b ? a : b, high = a < b ? b : a, x = (high - low) / low;
+    if (!(x >= 1) || low == 0)
+        return a < b ? -log1p(x) : log1p(x);
+    const int e = ilogb(low);
+    const real logarithm = logarithm_one(high, e) - logarithm_one(low, e) + (high - high);
+    return a < b ? -logarithm : logarithm;
+}
+
+/* (s0^2 - s1^2) / (by0 by1), from differences: small divergences keep their digits. */
+INLINE real difference_of_squares(real s0, real s1, real by0, real by1) { return (s0 - s1) / by0 * ((s0 + s1) / by1); }
 
 /* The divergence of neuron i; *degenerate where it has none. */
 INLINE real divergence(const neurons *all, global const long *term, real floor, long i, bool *degenerate)
 {
     const long N = all->N;
-    const real v0 = floored(all->states[2 * N + i], floor), v1 = floored(all->reference[2 * N + i], floor);
+    const real s0 = floored(all->states[2 * N + i], floor), s1 = floored(all->reference[2 * N + i], floor);
     const real d = (all->states[i] - all->reference[i]) + (all->states[N + i] - all->reference[N + i]);
-    *degenerate = (v0 == 0 && isfinite(v1)) || (v1 == 0 && isfinite(v0));
-    /* Differences of variances, not of their quotients: small divergences keep their digits. */
-    if (term[SYMMETRIC])
-        return ((v0 - v1) / v0 * ((v0 - v1) / v1) + d * d / v0 + d * d / v1) * 0.25f;
-    const real logarithm = log_ratio(v1, v0);
-    return 0.5f * ((term[LOG_SIGMA] ? 0.5f * logarithm : logarithm) + ((v0 - v1) + d * d) / v1);
+    const real d0 = d / s0, d1 = d / s1;
+    *degenerate = (s0 == 0 && isfinite(s1)) || (s1 == 0 && isfinite(s0));
+    if (term[SYMMETRIC]) {
+        const real x = difference_of_squares(s0, s1, s0, s1);
+        return (x * x + d0 * d0 + d1 * d1) * 0.25f;
+    }
+    const real logarithm = log_ratio(s1, s0); /* half of that of the variances */
+    return 0.5f * ((term[LOG_SIGMA] ? logarithm : 2 * logarithm) + difference_of_squares(s0, s1, s1, s1) + d1 * d1);
 }
 
 /* reg times the mean square, which may be infinite where reg is 0. */
@@ -378,7 +403,7 @@ INLINE real neuron_item(const neurons *all, global const long *term, global cons
     }
 #if REFERENCE
     bool degenerate;
-    const real kl = divergence(all, term, reals[VAR_FLOOR], i, &degenerate);
+    const real kl = divergence(all, term, reals[FLOOR], i, &degenerate);
     const bool skipped = degenerate && term[SKIP];
     *kept = skipped ? 0 : 1;
     if (term[REDUCTION] == NONE) {
@@ -454,19 +479,19 @@ INLINE void give_population(global const real *states, global const real *refere
         add_extremes(&of, high, low, high, low);
     }
     segment_sums(sums, 3, LANES, count, scratch);
+    group_extremes(&of, scratch);
     const real rest = sum_value(sums[0]), mean = rest / columns;
+    const real scale = scale_one_of(fmax(fabs(((of.max_high - pivot) + of.max_low) - mean),
+                                         fabs(((of.min_high - pivot) + of.min_low) - mean)));
     for (long i = first + LANE; i < end; i += LANES) {
-        const real d = ((states[i] - pivot) + states[N + i]) - mean;
+        const real d = (((states[i] - pivot) + states[N + i]) - mean) * scale;
         spread = sum_add(spread, d * d);
     }
     segment_sums(&spread, 1, LANES, count, scratch);
-#if DISTANCES
-    group_extremes(&of, scratch);
-#endif
     if (LANE == 0 && any_) {
         partials[PIVOT * PARTIALS + group] = pivot;
         partials[REST * PARTIALS + group] = rest;
-        partials[SPREAD * PARTIALS + group] = sum_value(spread);
+        partials[SPREAD * PARTIALS + group] = sqrt(sum_value(spread)) * scale_one_inverse(scale);
         partials[MAX_HIGH * PARTIALS + group] = of.max_high;
         partials[MAX_LOW * PARTIALS + group] = of.max_low;
         partials[MIN_HIGH * PARTIALS + group] = of.min_high;
@@ -766,15 +791,23 @@ INLINE void find_population(population *of, global const long *job, global const
     of->rest = sum_value(sums[0]) / (real)N;
     of->squares = sum_value(sums[1]);
     of->reference_squares = sum_value(sums[2]);
-    const long own = min((long)LANE, groups - 1);
-    extremes ends = { partials[MAX_HIGH * PARTIALS + own], partials[MAX_LOW * PARTIALS + own],
-                      partials[MIN_HIGH * PARTIALS + own], partials[MIN_LOW * PARTIALS + own] };
-    for (long g = LANE; g < groups; g += LANES) {
-        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of->pivot;
-        const real d = (ahead - of->rest) + partials[REST * PARTIALS + g] / n;
-        spread = sum_add(sum_add(spread, n * d * d), partials[SPREAD * PARTIALS + g]);
+    const long first = min((long)LANE, groups - 1);
+    extremes ends = { partials[MAX_HIGH * PARTIALS + first], partials[MAX_LOW * PARTIALS + first],
+                      partials[MIN_HIGH * PARTIALS + first], partials[MIN_LOW * PARTIALS + first] };
+    for (long g = LANE; g < groups; g += LANES)
         add_extremes(&ends, partials[MAX_HIGH * PARTIALS + g], partials[MAX_LOW * PARTIALS + g],
                      partials[MIN_HIGH * PARTIALS + g], partials[MIN_LOW * PARTIALS + g]);
+    group_extremes(&ends, scratch);
+    /* A NaN, which no comparison finds, is in the mean, too. */
+    of->largest = fmax(fabs(deviation_of(of, ends.max_high, ends.max_low)),
+                      fabs(deviation_of(of, ends.min_high, ends.min_low))) +
+                 (of->rest - of->rest);
+    const real scale = scale_one_of(of->largest);
+    for (long g = LANE; g < groups; g += LANES) {
+        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of->pivot;
+        const real d = ((ahead - of->rest) + partials[REST * PARTIALS + g] / n) * scale;
+        const real own = partials[SPREAD * PARTIALS + g] * scale;
+        spread = sum_add(sum_add(spread, n * d * d), own * own);
     }
 #if DISTANCES
     for (long g = LANE; g < groups && with_deviations; g += LANES)
@@ -782,14 +815,9 @@ INLINE void find_population(population *of, global const long *job, global const
         for (int k = 0; k < 4; ++k)
             deviated[k] = sum_add(deviated[k], partials[(DISTANCE_SUM + k) * PARTIALS + g]);
     segment_sums(deviated, 4, LANES, count, scratch);
-    group_extremes(&ends, scratch);
 #endif
     segment_sums(&spread, 1, LANES, count, scratch);
-    of->norm = sum_value(spread);
-    /* A NaN, which no comparison finds, is in the mean, too. */
-    of->largest = fmax(fabs(deviation_of(of, ends.max_high, ends.max_low)),
-                      fabs(deviation_of(of, ends.min_high, ends.min_low))) +
-                 (of->rest - of->rest);
+    of->norm = sqrt(sum_value(spread)) * scale_one_inverse(scale);
     of->distances = sum_value(deviated[0]);
     of->signs = sum_value(deviated[1]);
     of->ties = sum_value(deviated[2]);
@@ -847,9 +875,9 @@ INLINE real value_of(const population *of, real N, global const long *term, glob
     case FIRING_RATE_DIST:
         switch (term[METRIC]) {
         case SD:
-            return sqrt(of->norm * reals[SCALE]);
+            return of->norm * sqrt(reals[SCALE]);
         case CV:
-            return sqrt(of->norm * reals[SCALE]) / mubar_of(of);
+            return of->norm / mubar_of(of) * sqrt(reals[SCALE]);
         case MEAN_AD:
             return of->distances / N;
         default:
@@ -858,7 +886,7 @@ INLINE real value_of(const population *of, real N, global const long *term, glob
     case ENTROPY_TERM:
         return add_reg(total * reals[SCALE], reals[REG], of->squares);
     case POPULATION_KL: {
-        const real kl = term[REDUCTION] == SUM ? total : kept > 0 ? total / kept : (real)0;
+        const real kl = kept > 0 ? total / (term[REDUCTION] == SUM ? (real)1 : kept) : (real)NAN;
         return add_reg(kl, reals[REG], of->squares + of->reference_squares);
     }
     default:
@@ -869,10 +897,17 @@ INLINE real value_of(const population *of, real N, global const long *term, glob
 /* ---- Coefficients of the gradient ---- */
 
 #if GRADIENT
-/* A neuron's samples S have the gradient offset + slope (S - mean): (R, R1) times that, until the end. */
+/* A neuron's samples S have the gradient offset + slope ((S - mean) scale): (R, R1) times that, until the end. The scales
+ * are those of the neurons' standard deviations. */
 typedef struct lines {
     real offset, slope, reference_offset, reference_slope;
 } lines;
+
+/* The scale of neuron i. */
+INLINE real slope_scale(global const real *statistics, long N, long i)
+{
+    return REFERENCE ? scale_one_of_slope(statistics[2 * N + i]) : (real)1;
+}
 
 #if MOMENTS
 /* d value / d mu_i */
@@ -881,7 +916,7 @@ INLINE real spread_slope(const neurons *all, const population *of, global const 
 {
     const real N = (real)all->N, d = deviation_of(of, all->states[i], all->states[all->N + i]), mubar = mubar_of(of);
     if (term[METRIC] == SD || term[METRIC] == CV) {
-        const real norm = sqrt(of->norm * reals[SCALE]);
+        const real norm = of->norm * sqrt(reals[SCALE]);
         const real slope = norm > 16 * EPSILON * EPSILON * fabs(mubar) ? d / norm * reals[SCALE] : (real)0;
         return term[METRIC] == SD ? slope : slope / mubar - norm / mubar / mubar / N;
     }
@@ -896,31 +931,32 @@ INLINE void add_divergence(const neurons *all, global const long *term, real flo
 {
     const long N = all->N;
     const real own0 = all->states[2 * N + i], own1 = all->reference[2 * N + i];
-    const real v0 = floored(own0, floor), v1 = floored(own1, floor);
+    const real s0 = floored(own0, floor), s1 = floored(own1, floor);
     const real d = (all->states[i] - all->reference[i]) + (all->states[N + i] - all->reference[N + i]);
-    real dm, dv0, dv1;
+    const real d0 = d / s0, d1 = d / s1, q0 = s0 / s1, q1 = s1 / s0;
+    real dm, dv0, dv1; /* dv0, dv1: times the variance */
     if (term[SYMMETRIC]) {
-        const real total = v0 + v1, difference = v0 - v1;
-        dm = d / v0 * 0.5f + d / v1 * 0.5f;
-        dv0 = (difference / v0 * (total / v1) - d / v0 * d) / v0 * 0.25f;
-        dv1 = (-difference / v1 * (total / v0) - d / v1 * d) / v1 * 0.25f;
+        dm = d0 / s0 * 0.5f + d1 / s1 * 0.5f;
+        dv0 = (difference_of_squares(s0, s1, s0, s0) * (1 + q0 * q0) - d0 * d0) * 0.25f;
+        dv1 = (difference_of_squares(s1, s0, s1, s1) * (1 + q1 * q1) - d1 * d1) * 0.25f;
     } else {
-        const real factor = term[LOG_SIGMA] ? 0.5f : 1;
-        dm = d / v1;
-        dv0 = (v0 - factor * v1) / v0 / v1 * 0.5f;
-        dv1 = ((factor * v1 - v0) / v1 - d / v1 * d) / v1 * 0.5f;
+        const real rest = term[LOG_SIGMA] ? 0.5f : 0; /* of the logarithm */
+        const real x = difference_of_squares(s0, s1, s1, s1) + rest;
+        dm = d1 / s1;
+        dv0 = x * 0.5f;
+        dv1 = -(x + d1 * d1) * 0.5f;
     }
     to->offset += w * dm;
     to->reference_offset -= w * dm;
-    to->slope += own0 < floor ? (real)0 : 2 * w * dv0;
-    to->reference_slope += own1 < floor ? (real)0 : 2 * w * dv1;
+    to->slope += own0 < floor ? (real)0 : 2 * w * dv0 / s0 / (s0 * slope_scale(all->states, N, i));
+    to->reference_slope += own1 < floor ? (real)0 : 2 * w * dv1 / s1 / (s1 * slope_scale(all->reference, N, i));
 }
 
-/* w times the gradient of the mean over rows of S^2. */
-INLINE void add_square(real w, real mean, real *offset, real *slope)
+/* w times the gradient of the mean over rows of neuron i's S^2. */
+INLINE void add_square(real w, global const real *statistics, long N, long i, real *offset, real *slope)
 {
-    *offset += 2 * w * mean;
-    *slope += 2 * w;
+    *offset += 2 * w * mean_of(statistics, N, i);
+    *slope += 2 * w / slope_scale(statistics, N, i);
 }
 
 /* The part of one term, w being its weight in all, u that of neuron i's value where there are N values. */
@@ -938,17 +974,17 @@ INLINE void add_term(const neurons *all, const population *of, global const long
         to->offset += w * spread_slope(all, of, term, reals, i);
         break;
     case ENTROPY_TERM:
-        add_square(w * reals[REG], mean_of(all->states, N, i), &to->offset, &to->slope);
+        add_square(w * reals[REG], all->states, N, i, &to->offset, &to->slope);
         break;
 #if REFERENCE
     case POPULATION_KL: {
         const real each = term[REDUCTION] == NONE ? w * u : w;
         bool degenerate;
-        divergence(all, term, reals[VAR_FLOOR], i, &degenerate);
+        divergence(all, term, reals[FLOOR], i, &degenerate);
         if (!(degenerate && term[SKIP]))
-            add_divergence(all, term, reals[VAR_FLOOR], i, term[REDUCTION] == MEAN ? each / kept : each, to);
-        add_square(each * reals[REG], mean_of(all->states, N, i), &to->offset, &to->slope);
-        add_square(each * reals[REG], mean_of(all->reference, N, i), &to->reference_offset, &to->reference_slope);
+            add_divergence(all, term, reals[FLOOR], i, term[REDUCTION] == MEAN ? each / kept : each, to);
+        add_square(each * reals[REG], all->states, N, i, &to->offset, &to->slope);
+        add_square(each * reals[REG], all->reference, N, i, &to->reference_offset, &to->reference_slope);
         break;
     }
 #endif
@@ -1084,6 +1120,8 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
 #endif
         BARRIER();
     }
-    if (group + LANE == 0)
+    if (group + LANE == 0) {
         values[job[VALUE_COUNT]] = total;
+        ((global long *)values)[job[SKIPPED_OFFSET] + terms] = 0; /* until a gradient is spoiled */
+    }
 }

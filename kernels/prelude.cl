@@ -9,6 +9,7 @@
  *   VECTOR      2, 4, 8 or 16 neurons that a lane takes at once
  *   LANES       lanes of a group
  *   FETCH       1 where a cache is told what will be read
+ *   DIVERGENCE  1 where quotients of the neurons' variances are taken: these are right at any scale of the states
  * and for kernels that write a gradient
  *   OUTPUT      0 f32, 1 f64: the type of the array that is written
  *   OUTPUT_CONTIGUOUS, OUTPUT_ALONG, ACCUMULATE
@@ -56,6 +57,9 @@
 
 #ifndef FETCH
 #define FETCH 0
+#endif
+#ifndef DIVERGENCE
+#define DIVERGENCE 1
 #endif
 #if FETCH && defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
@@ -329,6 +333,15 @@ INLINE void store(global output *memory, long index, long stride, long count, re
 #undef PUT
 }
 
+/* True, which is -1, for each number that is finite where it is written. Not by arithmetic with 0: Mesa leaves that out. */
+#if PRECISION == 64 && OUTPUT == 1
+#define LARGEST_WRITTEN DBL_MAX
+#else
+#define LARGEST_WRITTEN FLT_MAX
+#endif
+INLINE integerv are_finite(realv written) { return fabs(written) <= (realv)LARGEST_WRITTEN; }
+INLINE bool is_finite(real written) { return fabs(written) <= (real)LARGEST_WRITTEN; }
+
 /* ---- The natural logarithm ----
  *
  * log(x / 2^e0): sums of x log x lose digits where all x are far from 1, and need not when they are scaled.
@@ -389,6 +402,63 @@ INLINE real power_of_two(int e) { return as_float((e + 127) << 23); }
 #else
 INLINE real power_of_two(int e) { return as_double((long)(e + 1023) << 52); }
 #endif
+
+/* ---- Scales ----
+ *
+ * Squares, and quotients by them, leave the range of a real where their roots are far inside it. What is squared is
+ * therefore multiplied by a power of two first, or kept as its root. */
+#if PRECISION == 32
+#define FRACTION_BITS 23
+#define LARGEST_EXPONENT 254
+#else
+#define FRACTION_BITS 52
+#define LARGEST_EXPONENT 2046
+#endif
+/* scale: 2^-e of a largest magnitude, which 2^e is next below; or where that, or the inverse, is no normal number, the
+ * nearest one that is. */
+#define SCALES(name, V, I, AS_I, AS_V) \
+    INLINE V name##_of(V largest) \
+    { \
+        I e = (AS_I(largest) >> FRACTION_BITS) & (I)(LARGEST_EXPONENT + 1); \
+        e = e < (I)1 ? (I)1 : e; \
+        e = e > (I)(LARGEST_EXPONENT - 1) ? (I)(LARGEST_EXPONENT - 1) : e; \
+        return AS_V(((I)LARGEST_EXPONENT - e) << FRACTION_BITS); \
+    } \
+    INLINE V name##_inverse(V scale) { return AS_V(((I)LARGEST_EXPONENT << FRACTION_BITS) - AS_I(scale)); } \
+    /* The scale of a neuron of this standard deviation, by which its S - mean are multiplied before they meet a slope \
+     * that is divided by it: slopes go as 1 / variance. It is 1 for ordinary deviations. */ \
+    INLINE V name##_of_slope(V deviation) \
+    { \
+        const I ordinary = ((deviation > (V)ORDINARY_LOW) & (deviation < (V)ORDINARY_HIGH)) | (deviation == (V)0); \
+        return ordinary ? (V)1 : name##_of(deviation); \
+    } \
+    /* The power of two by which deviations are multiplied before they are squared again, given the sum of their \
+     * squares; 0 where no square of account was out of range. */ \
+    INLINE V name##_of_squares(V squares) \
+    { \
+        const V down = squares <= (V)LARGE_SQUARES ? (V)0 : (V)SQUARES_DOWN; \
+        return squares < (V)SMALL_SQUARES ? (V)SQUARES_UP : down; \
+    }
+#if PRECISION == 32
+#define ORDINARY_LOW 0x1p-40f
+#define ORDINARY_HIGH 0x1p40f
+#define SMALL_SQUARES 0x1p-90f
+#define LARGE_SQUARES 0x1p100f
+#define SQUARES_UP 0x1p80f
+#define SQUARES_DOWN 0x1p-80f
+#else
+#define ORDINARY_LOW 0x1p-400
+#define ORDINARY_HIGH 0x1p400
+#define SMALL_SQUARES 0x1p-850
+#define LARGE_SQUARES 0x1p900
+#define SQUARES_UP 0x1p600
+#define SQUARES_DOWN 0x1p-600
+#endif
+SCALES(scale, realv, integerv, AS_INTEGER, AS_REAL)
+SCALES(scale_one, real, INTEGER, PASTE(as_, INTEGER), PASTE(as_, REAL))
+/* 1 where squares of deviations can leave the range: elements of 8 and 16 bits are far inside it. */
+#define RETAKES (DIVERGENCE && (ELEMENT == 1 || (ELEMENT == 0 && PRECISION == 32)))
+
 #define TO_REAL(x) ((real)(x))
 LOGARITHM(logarithm, realv, integerv, CONVERT, AS_INTEGER, AS_REAL)
 LOGARITHM(logarithm_one, real, INTEGER, TO_REAL, PASTE(as_, INTEGER), PASTE(as_, REAL))

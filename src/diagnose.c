@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Why a result is not finite: a pass over the inputs that the hot path is spared. */
+/* Why a result is not finite: what the hot path is spared. What the means and variances of the evaluation
+ * tell costs no read of the inputs; the rest costs one, in which plain loops over one type compare many
+ * elements at once. */
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "plan.h"
+#include "context.h"
+
+/* ---- Scans ---- */
 
 /* Elements of one kind: how many, and the first one's place. */
 typedef struct finding {
@@ -13,15 +19,59 @@ typedef struct finding {
     double value;
 } finding;
 
-typedef struct input {
+typedef struct scanned {
     const char *name;
     const rc_view *view;
     const void *memory;
     ratecl_precision precision;
-} input;
+} scanned;
+
+enum kind { NOT_FINITE, NEGATIVE };
+
+/* Count the elements of a kind among `n`, `stride` apart from `index` on. */
+typedef int64_t count_function(const void *memory, int64_t index, int64_t stride, int64_t n, enum kind kind,
+                               bool f32);
+
+/* x - x is 0 but for infinities and NaN. */
+#define DEFINE_COUNT(name, type, not_finite, negative)                                                \
+    static int64_t name(const void *memory, int64_t index, int64_t stride, int64_t n, enum kind kind, \
+                        bool f32)                                                                     \
+    {                                                                                                 \
+        const type *const x = (const type *)memory + index;                                           \
+        int64_t count = 0;                                                                            \
+        (void)f32;                                                                                    \
+        if (kind == NEGATIVE)                                                                         \
+            for (int64_t k = 0; k < n; ++k)                                                           \
+                count += (negative);                                                                  \
+        else if (stride == 1)                                                                         \
+            for (int64_t k = 0; k < n; ++k)                                                           \
+                count += (not_finite(x[k]));                                                          \
+        else                                                                                          \
+            for (int64_t k = 0; k < n; ++k)                                                           \
+                count += (not_finite(x[k * stride]));                                                 \
+        return count;                                                                                 \
+    }
+#define REAL_NOT_FINITE(x) ((x) - (x) != 0)
+/* In f32 arithmetic a double is rounded first. */
+#define DOUBLE_NOT_FINITE(x) (f32 ? (float)(x) - (float)(x) != 0 : (x) - (x) != 0)
+#define HALF_NOT_FINITE(x) (((x)&0x7c00) == 0x7c00)
+DEFINE_COUNT(count_f32, float, REAL_NOT_FINITE, x[k * stride] < 0)
+DEFINE_COUNT(count_f64, double, DOUBLE_NOT_FINITE, x[k * stride] < 0 && !(f32 && (float)x[k * stride] == 0))
+DEFINE_COUNT(count_f16, uint16_t, HALF_NOT_FINITE, x[k * stride] > 0x8000 && x[k * stride] <= 0xfc00)
+
+static count_function *const counts[] = {
+    [RATECL_F32] = count_f32,
+    [RATECL_F64] = count_f64,
+    [RATECL_F16] = count_f16,
+    [RATECL_U8] = NULL, /* finite,
+                           and
+                           not
+                           negative
+                         */
+};
 
 /* An element as the arithmetic sees it. */
-static double element(const input *in, int64_t b, int64_t t, int64_t i)
+static double element(const scanned *in, int64_t b, int64_t t, int64_t i)
 {
     const rc_view *v = in->view;
     const int64_t index = v->offset + b * v->strides[0] + t * v->strides[1] + i * v->strides[2];
@@ -29,29 +79,89 @@ static double element(const input *in, int64_t b, int64_t t, int64_t i)
     return in->precision == RATECL_PRECISION_F32 ? (double)(float)value : value;
 }
 
-static bool not_finite(double value)
+static bool is_of(enum kind kind, double value)
 {
-    return !isfinite(value);
-}
-static bool negative(double value)
-{
-    return value < 0;
+    return kind == NEGATIVE ? value < 0 : !isfinite(value);
 }
 
-static finding find(const input *in, bool (*is)(double))
+/* Which steps terms read. */
+typedef bool reads_function(const rc_spec *spec, int64_t t);
+
+static bool reads_all(const rc_spec *spec, int64_t t)
 {
+    (void)spec;
+    (void)t;
+    return true;
+}
+
+/* True if a lag pairs step t with another one. */
+static bool reads_pairs(const rc_spec *spec, int64_t t)
+{
+    const int64_t T = spec->inputs[RC_STATES].shape[1];
+    for (size_t l = 0; l < spec->lag_count; ++l)
+        if (t < T - spec->lags[l] || t >= spec->lags[l])
+            return true;
+    return false;
+}
+
+static reads_function *reads_of(const rc_spec *spec, int input)
+{
+    const bool pairs_alone = input == RC_STATES && !spec->moments && spec->entropy_count == 0 &&
+                             !spec->hebbian_batch && !spec->hebbian_step;
+    return pairs_alone ? reads_pairs : reads_all;
+}
+
+/* Keep the smaller [b,t,i] of two places. */
+static void keep_first(finding *found, int64_t b, int64_t t, int64_t i, double value)
+{
+    const int64_t place[3] = { b, t, i };
+    int axis = 0;
+    while (axis < 2 && place[axis] == found->first[axis])
+        ++axis;
+    if (found->count == 0 || place[axis] < found->first[axis])
+        *found = (finding){ found->count, { b, t, i }, value };
+}
+
+/* Scan a line of `n` elements along an axis, of which the first one is at [b,t,i]. */
+static void scan_line(const scanned *in, enum kind kind, int64_t b, int64_t t, int64_t i, int axis, int64_t n,
+                      finding *found)
+{
+    const rc_view *v = in->view;
+    const int64_t index = v->offset + b * v->strides[0] + t * v->strides[1] + i * v->strides[2];
+    const int64_t count = counts[v->element](in->memory, index, v->strides[axis], n, kind,
+                                             in->precision == RATECL_PRECISION_F32);
+    int64_t first = 0;
+    if (count == 0)
+        return;
+    while (!is_of(kind, element(in, b, axis == 1 ? t + first : t, axis == 2 ? i + first : i)))
+        ++first;
+    t += axis == 1 ? first : 0;
+    i += axis == 2 ? first : 0;
+    keep_first(found, b, t, i, element(in, b, t, i));
+    found->count += count;
+}
+
+/* Lines lie along the axis whose elements are nearest in memory. */
+static finding find(const scanned *in, enum kind kind, reads_function *reads, const rc_spec *spec)
+{
+    const int64_t *shape = in->view->shape, *strides = in->view->strides;
     finding found = { 0 };
-    for (int64_t b = 0; b < in->view->shape[0]; ++b)
-        for (int64_t t = 0; t < in->view->shape[1]; ++t)
-            for (int64_t i = 0; i < in->view->shape[2]; ++i) {
-                const double value = element(in, b, t, i);
-                if (is(value) && found.count++ == 0)
-                    found = (finding){ 1, { b, t, i }, value };
-            }
+    if (!counts[in->view->element])
+        return found;
+    for (int64_t b = 0; b < shape[0]; ++b) {
+        if (reads == reads_all && shape[1] > 1 && llabs(strides[1]) < llabs(strides[2])) {
+            for (int64_t i = 0; i < shape[2]; ++i)
+                scan_line(in, kind, b, 0, i, 1, shape[1], &found);
+            continue;
+        }
+        for (int64_t t = 0; t < shape[1]; ++t)
+            if (reads(spec, t))
+                scan_line(in, kind, b, t, 0, 2, shape[2], &found);
+    }
     return found;
 }
 
-static ratecl_status say(const input *in, const char *criterion, const finding *found, const char *what)
+static ratecl_status say(const scanned *in, const char *criterion, const finding *found, const char *what)
 {
     return rc_fail(RATECL_ERROR_DOMAIN,
                    "%s%s%s: %" PRId64 " of %" PRId64 " elements %s, the first at [%" PRId64 ",%" PRId64
@@ -61,53 +171,96 @@ static ratecl_status say(const input *in, const char *criterion, const finding *
                    found->first[1], found->first[2], found->value);
 }
 
-/* Whether all of a neuron's states are the same number, so that its variance is exactly 0. */
-static bool is_constant(const input *in, int64_t i)
+/* ---- Moments of the evaluation ---- */
+
+enum { CHUNK = 256 };
+
+/* The moments of some neurons of the states [0] and of the reference [1]. */
+typedef struct moments {
+    double mean[2][CHUNK], deviation[2][CHUNK];
+} moments;
+
+/* Read those of the neurons from `first` on; return how many, or 0 where there are no more, or none. */
+static int64_t read_moments(const ratecl_plan *plan, int64_t first, moments *to)
 {
-    const double first = element(in, 0, 0, i);
-    for (int64_t b = 0; b < in->view->shape[0]; ++b)
-        for (int64_t t = 0; t < in->view->shape[1]; ++t)
-            if (element(in, b, t, i) != first)
-                return false;
-    return true;
+    const rc_spec *spec = &plan->spec;
+    const int64_t left = spec->inputs[RC_STATES].shape[2] - first, count = left < CHUNK ? left : CHUNK;
+    bool read = spec->moments && count > 0;
+    for (int k = RC_STATES; k <= RC_REFERENCE && read; ++k)
+        if (spec->uses[k])
+            read = plan->context->path->read_moments(plan->state, k, first, count, to->mean[k],
+                                                     to->deviation[k]) == RATECL_OK;
+    return read ? count : 0;
 }
 
-static bool diagnose_variances(const input *states, const input *reference)
+/* True if an evaluation has moments of an input and all its means are finite: then all elements are. */
+static bool has_finite_means(const ratecl_plan *plan, int input)
 {
-    const int64_t N = states->view->shape[2];
-    int64_t either = 0, in_states = 0, in_reference = 0, first = 0;
-    bool first_in_states = false;
-    for (int64_t i = 0; i < N; ++i) {
-        const bool s = is_constant(states, i), r = is_constant(reference, i);
-        in_states += s;
-        in_reference += r;
-        if ((s || r) && either++ == 0) {
-            first = i;
-            first_in_states = s;
+    moments m;
+    int64_t first = 0, count;
+    if (!plan->spec.moments || input == RC_WEIGHTS)
+        return false;
+    for (; (count = read_moments(plan, first, &m)) > 0; first += count)
+        for (int64_t k = 0; k < count; ++k)
+            if (!isfinite(m.mean[input][k]))
+                return false;
+    return first == plan->spec.inputs[RC_STATES].shape[2];
+}
+
+/* Neurons without variance. */
+typedef struct degenerate {
+    int64_t either, states, reference, first;
+    bool first_in_states;
+} degenerate;
+
+static degenerate count_degenerate(const ratecl_plan *plan)
+{
+    degenerate found = { 0 };
+    moments m;
+    for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
+        for (int64_t k = 0; k < count; ++k) {
+            const bool s = m.deviation[RC_STATES][k] == 0, r = m.deviation[RC_REFERENCE][k] == 0;
+            found.states += s;
+            found.reference += r;
+            if ((s || r) && found.either++ == 0) {
+                found.first = i + k;
+                found.first_in_states = s;
+            }
         }
-    }
-    if (either == 0)
+    return found;
+}
+
+static bool diagnose_variances(const ratecl_plan *plan, size_t term)
+{
+    const int64_t N = plan->spec.inputs[RC_STATES].shape[2];
+    const ratecl_term *options = &plan->spec.terms[term].options;
+    const bool all = rc_skips_all(plan, term);
+    if (!all && (options->degenerate != RATECL_DEGENERATE_ERROR || options->var_floor != 0))
+        return false;
+    const degenerate found = count_degenerate(plan);
+    if (found.either == 0)
         return false;
     rc_message("population_kl: %" PRId64 " of %" PRId64 " neurons have no variance (states: %" PRId64
-               ", reference: %" PRId64 "), the first at [0,0,%" PRId64
-               "] of %s; var_floor or degenerate=skip allow them",
-               either, N, in_states, in_reference, first, first_in_states ? "states" : "reference");
+               ", reference: %" PRId64 "), the first at [0,0,%" PRId64 "] of %s; ",
+               found.either, N, found.states, found.reference, found.first,
+               found.first_in_states ? "states" : "reference");
+    rc_message_append(all ? "all of them are skipped, and nothing is left to compare; var_floor allows them"
+                          : "var_floor or degenerate=skip allow them");
     return true;
 }
 
-/* Whether mubar is 0, but for the rounding of its sum. */
-static bool diagnose_mean_rate(const input *states)
+/* True if mubar is 0, but for the rounding of its sum. */
+static bool diagnose_mean_rate(const ratecl_plan *plan)
 {
-    const int64_t *shape = states->view->shape;
+    const int64_t *shape = plan->spec.inputs[RC_STATES].shape;
     double sum = 0, magnitude = 0;
-    for (int64_t b = 0; b < shape[0]; ++b)
-        for (int64_t t = 0; t < shape[1]; ++t)
-            for (int64_t i = 0; i < shape[2]; ++i) {
-                const double value = element(states, b, t, i);
-                sum += value;
-                magnitude += fabs(value);
-            }
-    if (fabs(sum) > 1e-6 * magnitude)
+    moments m;
+    for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
+        for (int64_t k = 0; k < count; ++k) {
+            sum += m.mean[RC_STATES][k];
+            magnitude += fabs(m.mean[RC_STATES][k]) + m.deviation[RC_STATES][k];
+        }
+    if (!(fabs(sum) <= 1e-6 * magnitude))
         return false;
     rc_message("firing_rate_dist: states: the mean of all %" PRId64
                " elements, the first at [0,0,0], is 0: expected another one, since cv divides by it",
@@ -115,50 +268,141 @@ static bool diagnose_mean_rate(const input *states)
     return true;
 }
 
-/* The first term of which a value is not finite. */
-static const ratecl_term *failed_term(const ratecl_plan *plan)
+static const char *remedy(const rc_spec *spec)
 {
-    const rc_spec *spec = &plan->spec;
-    for (size_t k = 0; k < spec->term_count; ++k) {
-        const size_t end = k + 1 < spec->term_count ? spec->terms[k + 1].value : spec->value_count;
-        for (size_t v = spec->terms[k].value; v < end; ++v)
-            if (!isfinite(plan->values[v]))
-                return &spec->terms[k].options;
-    }
-    return NULL;
+    return spec->precision == RATECL_PRECISION_F32 ? " of f32; f64 has a wider one (--precision f64)"
+                                                   : " of f64";
 }
 
-ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_INPUT_COUNT])
+/* How far neuron i's divergence and its gradient are from 1, as a power: the quotients that they are made of
+ * are those of standard deviations and of the distance of the means. */
+static double largest_quotient(const moments *m, int64_t i, double floor)
+{
+    const double s0 = fmax(m->deviation[0][i], floor), s1 = fmax(m->deviation[1][i], floor);
+    const double d = fabs(m->mean[0][i] - m->mean[1][i]);
+    return fmax(fmax(s0 / s1, s1 / s0), d / fmin(s0, s1));
+}
+
+/* Name the neuron whose divergence leaves the precision's range, if it is one neuron's. */
+static bool diagnose_quotients(const ratecl_plan *plan, const ratecl_term *options)
 {
     const rc_spec *spec = &plan->spec;
-    input inputs[RC_INPUT_COUNT];
-    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
-        inputs[k] = (input){ rc_input_names[k], &spec->inputs[k], memory[k], spec->precision };
-        if (!spec->uses[k])
-            continue;
-        const finding found = find(&inputs[k], not_finite);
-        if (found.count)
-            return say(&inputs[k], "", &found, "are not finite in the plan's precision");
-    }
+    const double limit = sqrt(spec->precision == RATECL_PRECISION_F32 ? (double)FLT_MAX : DBL_MAX);
+    double largest = 0, s0 = 0, s1 = 0;
+    int64_t worst = 0;
+    moments m;
+    for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
+        for (int64_t k = 0; k < count; ++k) {
+            const double quotient = largest_quotient(&m, k, sqrt(options->var_floor));
+            if (!(quotient > largest) || (m.deviation[0][k] == 0 && m.deviation[1][k] == 0))
+                continue;
+            largest = quotient;
+            worst = i + k;
+            s0 = m.deviation[0][k];
+            s1 = m.deviation[1][k];
+        }
+    if (largest < limit / 16)
+        return false;
+    rc_message("population_kl: the divergence of neuron %" PRId64
+               ", whose standard deviation is %g in states and %g in reference, leaves the range%s",
+               worst, s0, s1, remedy(spec));
+    return true;
+}
 
-    const ratecl_term *term = failed_term(plan);
-    if (!term)
-        return rc_fail(RATECL_ERROR_DOMAIN, "the total is not finite, although every value is");
-    const input *states = &inputs[RC_STATES];
-    if (term->criterion == RATECL_ENTROPY) {
-        const finding found = find(states, negative);
+/* ---- The cause ---- */
+
+/* The first term of which a value is not finite, or term_count. */
+static size_t failed_term(const ratecl_plan *plan)
+{
+    const rc_spec *spec = &plan->spec;
+    for (size_t k = 0; k < spec->term_count; ++k)
+        for (size_t v = 0; v < rc_values_of(spec, &spec->terms[k]); ++v)
+            if (!isfinite(plan->values[spec->terms[k].value + v]))
+                return k;
+    return spec->term_count;
+}
+
+static ratecl_status diagnose_term(const ratecl_plan *plan, size_t term, const scanned *states)
+{
+    const ratecl_term *options = &plan->spec.terms[term].options;
+    if (options->criterion == RATECL_ENTROPY) {
+        const finding found = find(states, NEGATIVE, reads_all, &plan->spec);
         if (found.count)
             return say(states, "entropy", &found, "are negative");
     }
-    if (term->criterion == RATECL_POPULATION_KL && term->degenerate == RATECL_DEGENERATE_ERROR &&
-        term->var_floor == 0 && diagnose_variances(states, &inputs[RC_REFERENCE]))
+    if (options->criterion == RATECL_POPULATION_KL &&
+        (diagnose_variances(plan, term) || diagnose_quotients(plan, options)))
         return RATECL_ERROR_DOMAIN;
-    if (term->criterion == RATECL_FIRING_RATE_DIST && term->metric == RATECL_METRIC_CV &&
-        diagnose_mean_rate(states))
+    if (options->criterion == RATECL_FIRING_RATE_DIST && options->metric == RATECL_METRIC_CV &&
+        diagnose_mean_rate(plan))
         return RATECL_ERROR_DOMAIN;
-    return rc_fail(
-        RATECL_ERROR_DOMAIN,
-        "%s: the result is not finite, although every input is: a sum or a quotient leaves the range of the "
-        "plan's precision",
-        ratecl_criterion_name(term->criterion));
+    return rc_fail(RATECL_ERROR_DOMAIN,
+                   "%s: the result is not finite, although every input is: a sum or a quotient leaves the "
+                   "range%s",
+                   ratecl_criterion_name(options->criterion), remedy(&plan->spec));
+}
+
+/* Add to the message which neuron has the smallest standard deviation above 0: its gradient is the largest.
+ */
+static void name_narrowest(const ratecl_plan *plan)
+{
+    double smallest = HUGE_VAL;
+    int64_t narrowest = 0;
+    moments m;
+    char text[80];
+    for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
+        for (int64_t k = 0; k < count; ++k)
+            for (int input = RC_STATES; input <= RC_REFERENCE; ++input)
+                if (m.deviation[input][k] > 0 && m.deviation[input][k] < smallest) {
+                    smallest = m.deviation[input][k];
+                    narrowest = i + k;
+                }
+    snprintf(text, sizeof text, "; neuron %" PRId64 " has the smallest standard deviation, %g", narrowest,
+             smallest);
+    rc_message_append(text);
+}
+
+/* An element of a gradient is not finite, although every input and value is: of the first one where it is in
+ * host memory. */
+static ratecl_status diagnose_gradients(const ratecl_plan *plan, void *const *gradients)
+{
+    const rc_spec *spec = &plan->spec;
+    for (int k = 0; k < RC_INPUT_COUNT && gradients; ++k) {
+        const scanned in = { rc_input_names[k], &spec->gradients[k].view, gradients[k],
+                             RATECL_PRECISION_F64 };
+        if (!spec->gradients[k].wanted)
+            continue;
+        const finding found = find(&in, NOT_FINITE, reads_all, spec);
+        if (found.count)
+            return rc_fail(RATECL_ERROR_DOMAIN,
+                           "the gradient to %s: %" PRId64 " elements are not finite, the first at [%" PRId64
+                           ",%" PRId64 ",%" PRId64 "], although every value is: it leaves the range%s",
+                           in.name, found.count, found.first[0], found.first[1], found.first[2],
+                           remedy(spec));
+    }
+    rc_message("a gradient is not finite, although every value is: it leaves the range%s", remedy(spec));
+    if (spec->uses[RC_REFERENCE])
+        name_narrowest(plan);
+    return RATECL_ERROR_DOMAIN;
+}
+
+ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const memory[RC_INPUT_COUNT],
+                          void *const *gradients)
+{
+    const rc_spec *spec = &plan->spec;
+    scanned inputs[RC_INPUT_COUNT];
+    for (int k = 0; k < RC_INPUT_COUNT; ++k) {
+        inputs[k] = (scanned){ rc_input_names[k], &spec->inputs[k], memory[k], spec->precision };
+        if (!spec->uses[k] || has_finite_means(plan, k))
+            continue;
+        const finding found = find(&inputs[k], NOT_FINITE, reads_of(spec, k), spec);
+        if (found.count)
+            return say(&inputs[k], "", &found, "are not finite in the plan's precision");
+    }
+    const size_t term = failed_term(plan);
+    if (term < spec->term_count)
+        return diagnose_term(plan, term, &inputs[RC_STATES]);
+    if (rc_is_gradient_spoiled(plan))
+        return diagnose_gradients(plan, gradients);
+    return rc_fail(RATECL_ERROR_DOMAIN, "the total is not finite, although every value is");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An evaluation on host memory: what is given, checked and handed to the path, and the values that come back.
  */
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -48,11 +49,30 @@ ratecl_status rc_outputs_check(const ratecl_plan *plan, const ratecl_outputs *gi
     return RATECL_OK;
 }
 
+/* On every path a value is one of the plan's precision. */
+static void keep_in_range(const ratecl_plan *plan)
+{
+    for (size_t v = 0; v < plan->spec.value_count && plan->spec.precision == RATECL_PRECISION_F32; ++v)
+        if (fabs(plan->values[v]) > (double)FLT_MAX)
+            plan->values[v] = plan->values[v] > 0 ? (double)INFINITY : -(double)INFINITY;
+}
+
+/* Where every neuron was skipped there is no divergence: that is not 0, which says that nothing differs. */
+static void spoil_empty_divergences(const ratecl_plan *plan)
+{
+    const rc_spec *spec = &plan->spec;
+    for (size_t k = 0; k < spec->term_count; ++k)
+        for (size_t v = 0; v < rc_values_of(spec, &spec->terms[k]) && rc_skips_all(plan, k); ++v)
+            plan->values[spec->terms[k].value + v] = (double)NAN;
+}
+
 bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs)
 {
     const rc_spec *spec = &plan->spec;
     double total = 0;
     bool finite = true;
+    spoil_empty_divergences(plan);
+    keep_in_range(plan);
     for (size_t k = 0; k < spec->term_count; ++k) {
         const rc_term *term = &spec->terms[k];
         const size_t count = rc_values_of(spec, term);
@@ -61,7 +81,7 @@ bool rc_outputs_write(const ratecl_plan *plan, const ratecl_outputs *outputs)
         if (!rc_is_vector(term))
             total += term->options.weight * plan->values[term->value];
     }
-    finite = finite && isfinite(total);
+    finite = finite && isfinite(total) && !rc_is_gradient_spoiled(plan);
     if (outputs->values)
         memcpy(outputs->values, plan->values, spec->value_count * sizeof *plan->values);
     if (outputs->total)
@@ -126,5 +146,6 @@ ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *given,
     RC_TRY(take_inputs(&plan->spec, &inputs, &evaluation));
     RC_TRY(take_gradients(&plan->spec, &outputs, &evaluation));
     RC_TRY(plan->context->path->evaluate(plan->state, &evaluation));
-    return rc_outputs_write(plan, &outputs) ? RATECL_OK : rc_diagnose(plan, evaluation.inputs);
+    return rc_outputs_write(plan, &outputs) ? RATECL_OK
+                                            : rc_diagnose(plan, evaluation.inputs, evaluation.gradients);
 }

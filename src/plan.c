@@ -147,7 +147,8 @@ static ratecl_status complete_term(const ratecl_plan_options *options, size_t k,
     if (size != options->terms->size)
         return rc_fail(RATECL_ERROR_ARGUMENT, "%s.size is %zu: expected %zu, the size of options.terms[0]",
                        name, size, options->terms->size);
-    return rc_term_complete(given, name, complete);
+    RC_TRY(rc_term_complete(given, name, complete));
+    return options->precision == RATECL_PRECISION_F32 ? rc_term_check_f32(complete, name) : RATECL_OK;
 }
 
 static ratecl_status add_terms(rc_spec *spec, const ratecl_plan_options *options)
@@ -304,7 +305,7 @@ static ratecl_status plan_fill(ratecl_plan *plan, const ratecl_plan_options *opt
     rc_spec *spec = &plan->spec;
     RC_TRY(describe(plan->context, options, spec));
     plan->values = calloc(spec->value_count, sizeof *plan->values);
-    plan->skipped = calloc(spec->term_count, sizeof *plan->skipped);
+    plan->skipped = calloc(spec->term_count + 1, sizeof *plan->skipped);
     if (!plan->values || !plan->skipped)
         return rc_fail_memory(spec->value_count * sizeof *plan->values);
     return plan->context->path->plan_create(plan->context->state, spec, &plan->state);

@@ -101,7 +101,7 @@ typedef struct rc_evaluation {
     double scale;                       /* of the gradients */
     const double *cotangents;           /* (cotangent_count, N), or NULL: zeros */
     double *values;                     /* (value_count); may come out non-finite: that is no error here */
-    int64_t *skipped;                   /* (term_count) */
+    int64_t *skipped;                   /* (term_count), and behind them 1 where a gradient is not finite */
     void *gradients[RC_INPUT_COUNT];    /* NULL unless spec->gradients[k].wanted */
 } rc_evaluation;
 
@@ -141,6 +141,10 @@ typedef struct rc_path {
     ratecl_status (*plan_create)(void *context_state, const rc_spec *spec, void **plan_state);
     void (*plan_release)(void *plan_state);
     ratecl_status (*evaluate)(void *plan_state, const rc_evaluation *evaluation);
+    /* Give the means and standard deviations that the last evaluation found in the states or the reference,
+     * of `count` neurons from `first` on. Only where the spec has moments. */
+    ratecl_status (*read_moments)(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                  double *deviation);
     const rc_tuner *tuner; /* NULL: there is nothing to tune */
 } rc_path;
 
@@ -153,8 +157,21 @@ struct ratecl_plan {
     void *state;                    /* the path's */
     rc_spec spec;
     double *values;   /* spec.value_count */
-    int64_t *skipped; /* spec.term_count */
+    int64_t *skipped; /* spec.term_count + 1, as in rc_evaluation */
 };
+
+/* True if the last evaluation left nothing of term k to compare. */
+static inline bool rc_skips_all(const ratecl_plan *plan, size_t k)
+{
+    return plan->spec.terms[k].options.criterion == RATECL_POPULATION_KL &&
+           plan->skipped[k] == plan->spec.inputs[RC_STATES].shape[2];
+}
+
+/* True if an element of a gradient of the last evaluation is not finite. */
+static inline bool rc_is_gradient_spoiled(const ratecl_plan *plan)
+{
+    return plan->skipped[plan->spec.term_count] != 0;
+}
 
 /* ---- Checks, shared by the public functions ---- */
 
@@ -173,8 +190,9 @@ double rc_element_read(ratecl_element element, const void *memory, int64_t index
 
 /* ---- Diagnosis of a result that is not finite ---- */
 
-/* Find out why plan->values are not finite, from the inputs in host memory, and set the message.
- * Returns RATECL_ERROR_DOMAIN. */
-ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const inputs[RC_INPUT_COUNT]);
+/* Find out why plan->values or a gradient are not finite, from the inputs in host memory, and set the
+ * message. `gradients` are in host memory, too, or NULL. Returns RATECL_ERROR_DOMAIN. */
+ratecl_status rc_diagnose(const ratecl_plan *plan, const void *const inputs[RC_INPUT_COUNT],
+                          void *const *gradients /* (RC_INPUT_COUNT) */);
 
 #endif

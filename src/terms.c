@@ -4,6 +4,7 @@
 
 #include "terms.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>
@@ -199,6 +200,25 @@ ratecl_status rc_term_complete(const void *given, const char *name, ratecl_term 
         return rc_fail(RATECL_ERROR_ARGUMENT, "%s.%s is %" PRId64 ": %s", name, p->name, (int64_t)value,
                        expected);
     }
+    return RATECL_OK;
+}
+
+/* An eps below the range is raised to it: what it is added to is 0 or far above. A var_floor is used as its
+ * root. */
+ratecl_status rc_term_check_f32(const ratecl_term *term, const char *name)
+{
+    const double most = FLT_MAX, least_floor = (double)FLT_MIN * FLT_MIN;
+    for (const term_field *p = criteria[term->criterion].parameters; p->name; ++p)
+        if (p->kind == NUMBER && fabs(field_read(term, p)) > most)
+            return rc_fail(
+                RATECL_ERROR_ARGUMENT,
+                "%s.%s is %g: expected a magnitude of at most %g, the range of f32; f64 has a wider one",
+                name, p->name, field_read(term, p), most);
+    if (term->criterion == RATECL_POPULATION_KL && term->var_floor > 0 && term->var_floor < least_floor)
+        return rc_fail(
+            RATECL_ERROR_ARGUMENT,
+            "%s.var_floor is %g: expected 0 or at least %g in f32, the square of its smallest number", name,
+            term->var_floor, least_floor);
     return RATECL_OK;
 }
 

@@ -9,4 +9,7 @@
  * Terms of an older version's size may lie in an array so that they are not aligned: hence the void. */
 ratecl_status rc_term_complete(const void *given, const char *name, ratecl_term *complete);
 
+/* Check that the parameters of a complete term are within the range of f32, in which they are to be used. */
+ratecl_status rc_term_check_f32(const ratecl_term *term, const char *name);
+
 #endif

@@ -81,7 +81,7 @@ static ratecl_status make_plan(const search *s, int which, ratecl_plan **plan)
 static ratecl_status time_pass(search *s, int which, double *seconds)
 {
     ratecl_plan *plan = NULL;
-    int64_t skipped[TERMS_MAX];
+    int64_t skipped[TERMS_MAX + 1];
     RC_TRY(make_plan(s, which, &plan));
     rc_evaluation evaluation = { .scale = 1, .values = s->found.values, .skipped = skipped };
     const void *const inputs[RC_INPUT_COUNT] = { s->states, s->reference, s->weights };

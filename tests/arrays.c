@@ -242,7 +242,8 @@ void array_make(array *made, const array_spec *spec)
             for (at.i = 0; at.i < N; at.i++)
                 array_store(spec->element,
                             (char *)made->memory + array_place(&made->layout, at.b, at.t, at.i),
-                            kinds[spec->kind](&at));
+                            ldexp(kinds[spec->kind](&at),
+                                  spec->exponent + (at.i % 4 == 1 ? spec->neuron_exponent : 0)));
 
     /* Read back from the memory, where repeated batches overlap. */
     double *value = made->values;

@@ -48,6 +48,8 @@ typedef struct array_spec {
     array_order order;
     ratecl_precision precision; /* what `values` are rounded to after the element */
     uint64_t seed;
+    int exponent;        /* all elements are multiplied by 2^exponent, */
+    int neuron_exponent; /* and those of every fourth neuron by 2^neuron_exponent, too */
 } array_spec;
 
 typedef struct array {

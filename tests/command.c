@@ -37,6 +37,7 @@ static void write_inputs(void)
     write_npy("s.npy", "<f4", "(5, 3)", states, sizeof states);
     write_npy("r.npy", "<f4", "(4, 3)", reference, sizeof reference);
     write_npy("flat.npy", "<f4", "(4, 3)", flat, sizeof flat);
+    write_npy("still.npy", "<f4", "(1, 3)", flat, sizeof flat[0]);
     write_npy("w.npy", "<f4", "(3, 3)", weights, sizeof weights);
     write_npy("negative.npy", "<f4", "(2, 3)", negative, sizeof negative);
     write_npy("nan.npy", "<f4", "(2, 3)", unknown, sizeof unknown);
@@ -288,6 +289,9 @@ START_TEST(failed_evaluations)
     assert_refused("eval --device cpu nan.npy", 1, "states: 1 of 6 elements are not finite");
     assert_refused("eval --device cpu --quiet --term population_kl --reference flat.npy s.npy", 1,
                    "variance");
+    assert_refused(
+        "eval --device cpu --quiet --term population_kl:degenerate=skip --reference still.npy s.npy", 1,
+        "nothing is left to compare");
 }
 END_TEST
 
@@ -516,6 +520,10 @@ START_TEST(json_skipped)
     json_free(root);
     assert_prints("eval --device cpu --reference flat.npy --term population_kl:degenerate=skip s.npy",
                   "1 of 3 neurons left out");
+    static struct outcome quiet;
+    run(&quiet, "eval --quiet --device cpu --reference flat.npy --term population_kl:degenerate=skip s.npy");
+    ck_assert_int_eq(quiet.status, 0);
+    ck_assert_ptr_nonnull(strstr(quiet.err, "population_kl: 1 of 3 neurons left out"));
 }
 END_TEST
 

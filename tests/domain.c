@@ -251,6 +251,81 @@ START_TEST(skipped_neurons)
 }
 END_TEST
 
+/* Where skip leaves out every neuron there is no divergence, which is not 0: that says that nothing differs.
+ */
+static void nothing_to_compare(ratecl_context *context, problem *given)
+{
+    for (size_t k = 0; k < given->term_count; k++) {
+        ratecl_plan *plan = problem_plan(given, context, k, 1);
+        for (int64_t i = 0; i < 5; i++)
+            make_constant(&given->inputs[i % 2 ? STATES : REFERENCE], i, i == 0 ? 0 : 0.1);
+        ASSERT_FAILS(evaluate(plan, given), RATECL_ERROR_DOMAIN, "population_kl", "5 of 5", "states: 2",
+                     "reference: 3", "[0,0,0] of reference", "nothing is left to compare");
+        array_store(given->inputs[STATES].layout.element,
+                    element_at(&given->inputs[STATES], (place){ 1, 3, 1 }), 2);
+        ASSERT_OK(evaluate(plan, given));
+        ratecl_plan_release(plan);
+    }
+}
+
+START_TEST(all_skipped)
+{
+    static const char *const texts[] = { "population_kl:degenerate=skip",
+                                         "population_kl:degenerate=skip,reduction=sum,reg=0",
+                                         "population_kl:degenerate=skip,reduction=none" };
+    on_each(nothing_to_compare, texts, COUNT(texts));
+}
+END_TEST
+
+/* No term reads the steps 4 to 6 of 11 that a lag of 7 leaves out. */
+static void spoil_unread(ratecl_context *context, problem *given)
+{
+    float gradient[2 * 11 * 5];
+    array *states = &given->inputs[STATES];
+    ratecl_plan_options options = problem_options(given, 0, 1);
+    options.outputs |= RATECL_OUTPUT_GRADIENT_STATES;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+    const ratecl_inputs inputs = problem_inputs(given);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.gradient_states = gradient;
+    array_store(RATECL_F32, element_at(states, (place){ 1, 5, 2 }), (double)NAN);
+    ASSERT_OK(ratecl_evaluate(plan, &inputs, &outputs));
+    for (size_t k = 0; k < COUNT(gradient); k++)
+        ck_assert_msg(isfinite(gradient[k]), "element %zu of the gradient is %g", k, (double)gradient[k]);
+    ratecl_plan_release(plan);
+    plan = problem_plan(given, context, 0, 1);
+    array_store(RATECL_F32, element_at(states, (place){ 0, 1, 3 }), 3e38);
+    ASSERT_FAILS(evaluate(plan, given), RATECL_ERROR_DOMAIN, "state_prediction", "range");
+    array_store(RATECL_F32, element_at(states, (place){ 0, 1, 3 }), 1);
+    array_store(RATECL_F32, element_at(states, (place){ 1, 8, 0 }), (double)INFINITY);
+    ASSERT_FAILS(evaluate(plan, given), RATECL_ERROR_DOMAIN, "states: 1 of 110", "[1,8,0]");
+    ratecl_plan_release(plan);
+}
+
+START_TEST(unread_steps)
+{
+    static const char *const texts[] = { "state_prediction:tau=7" };
+    static const array_order orders[] = { ORDER_C, ORDER_REVERSED, ORDER_NEURON_FIRST };
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t device_count = suite_devices(devices);
+    for (size_t d = 0; d < device_count; d++)
+        for (size_t o = 0; o < COUNT(orders); o++) {
+            const array_spec states = {
+                .shape = { 2, 11, 5 }, .kind = ARRAY_RATES, .order = orders[o], .seed = 5
+            };
+            array_spec specs[INPUT_COUNT];
+            problem_specs(specs, &states);
+            problem given;
+            problem_make(&given, specs, texts, COUNT(texts));
+            ratecl_context *context = suite_context(devices[d].id);
+            spoil_unread(context, &given);
+            ratecl_context_release(context);
+            problem_free(&given);
+        }
+}
+END_TEST
+
 static void no_mean_rate(ratecl_context *context, problem *given)
 {
     ratecl_plan *plan = problem_plan(given, context, 0, 1);
@@ -292,7 +367,134 @@ START_TEST(overflow_in_the_arithmetic)
 }
 END_TEST
 
+/* Where f32 has no room for a divergence, the message names the neuron and the remedy, and f64 has room. */
+START_TEST(beyond_f32)
+{
+    static const char *const texts[] = { "population_kl:reg=0" };
+    static const problem_scale unlike = { { 0, 0 }, { -40, 50 } };
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t device_count = suite_devices(devices);
+    const array_spec states = { .shape = { 2, 9, 5 }, .kind = ARRAY_RATES, .seed = 3 };
+    array_spec specs[INPUT_COUNT];
+    problem_scaled_specs(specs, &states, &unlike);
+    problem given;
+    problem_make(&given, specs, texts, COUNT(texts));
+    for (size_t d = 0; d < device_count; d++) {
+        ratecl_context *context = suite_context(devices[d].id);
+        given.precision = RATECL_PRECISION_F32;
+        ratecl_plan *plan = problem_plan(&given, context, 0, 1);
+        ASSERT_FAILS(evaluate(plan, &given), RATECL_ERROR_DOMAIN, "population_kl", "neuron 1", "states",
+                     "reference", "f32", "--precision f64");
+        ratecl_plan_release(plan);
+        given.precision = RATECL_PRECISION_F64;
+        plan = devices[d].fp64 ? problem_plan(&given, context, 0, 1) : NULL;
+        if (plan)
+            ASSERT_OK(evaluate(plan, &given));
+        ratecl_plan_release(plan);
+        ratecl_context_release(context);
+    }
+    problem_free(&given);
+}
+END_TEST
+
+/* ---- Parameters ---- */
+
+/* What f32 cannot hold is refused alike on every device, and allowed in f64. */
+START_TEST(parameters_beyond_f32)
+{
+    static const struct {
+        const char *text, *key;
+    } cases[] = {
+        { "firing_rate:target=1e39", "target" },
+        { "firing_rate:weight=-1e40", "weight" },
+        { "entropy:reg=1e39", "reg" },
+        { "entropy:eps=1e39", "eps" },
+        { "population_kl:reg=-1e39", "reg" },
+        { "population_kl:var_floor=1e39", "var_floor" },
+        { "population_kl:var_floor=1e-80", "var_floor" },
+    };
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t device_count = suite_devices(devices);
+    for (size_t d = 0; d < device_count; d++) {
+        ratecl_context *context = suite_context(devices[d].id);
+        for (size_t k = 0; k < COUNT(cases); k++) {
+            const char *const texts[] = { "firing_rate", cases[k].text };
+            problem given = good_problem(RATECL_F32, ORDER_C, texts, COUNT(texts));
+            ratecl_plan_options options = problem_options(&given, 0, given.term_count);
+            ratecl_plan *plan = NULL;
+            ASSERT_REFUSED(ratecl_plan_create(context, &options, &plan), "options.terms[1]", cases[k].key,
+                           "f32");
+            options.precision = RATECL_PRECISION_F64;
+            if (devices[d].fp64)
+                ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+            ratecl_plan_release(plan);
+            problem_free(&given);
+        }
+        ratecl_context_release(context);
+    }
+}
+END_TEST
+
 /* ---- Gradients ---- */
+
+/* Values that are finite although a gradient is not: as an argument says, of a plan of this term on states
+ * and reference of this scale. */
+typedef struct spoiled_gradient {
+    const char *text;
+    int exponent, weights_exponent;
+    uint32_t output;
+    const char *message;
+} spoiled_gradient;
+
+static const spoiled_gradient spoiled_gradients[] = {
+    { "population_kl:reg=0,weight=1e37", -60, 0, RATECL_OUTPUT_GRADIENT_STATES, "gradient to states" },
+    { "population_kl:reg=0,weight=1e37", -60, 0, RATECL_OUTPUT_GRADIENT_REFERENCE, "gradient to reference" },
+    { "entropy:reg=0,weight=1e37", -60, 0, RATECL_OUTPUT_GRADIENT_STATES, "gradient to states" },
+    { "hebbian:over=step", 66, -100, RATECL_OUTPUT_GRADIENT_WEIGHTS, "gradient to weights" },
+};
+
+static ratecl_status evaluate_gradient(ratecl_context *context, const problem *given, uint32_t output)
+{
+    float gradient[2 * 9 * 5];
+    ratecl_plan_options options = problem_options(given, 0, 1);
+    options.outputs |= output;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+    const ratecl_inputs inputs = problem_inputs(given);
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.gradient_states = outputs.gradient_reference = outputs.gradient_weights = gradient;
+    const ratecl_status status = ratecl_evaluate(plan, &inputs, &outputs);
+    ratecl_plan_release(plan);
+    return status;
+}
+
+START_TEST(gradients_beyond_f32)
+{
+    ratecl_device_info devices[SUITE_DEVICES_MAX];
+    const size_t device_count = suite_devices(devices);
+    for (size_t k = 0; k < COUNT(spoiled_gradients); k++) {
+        const spoiled_gradient *at = &spoiled_gradients[k];
+        const array_spec states = {
+            .shape = { 2, 9, 5 }, .kind = ARRAY_RATES, .seed = 3, .exponent = at->exponent
+        };
+        array_spec specs[INPUT_COUNT];
+        problem_specs(specs, &states);
+        specs[WEIGHTS].exponent = at->weights_exponent;
+        problem given;
+        problem_make(&given, specs, &at->text, 1);
+        for (size_t d = 0; d < device_count; d++) {
+            ratecl_context *context = suite_context(devices[d].id);
+            ratecl_plan *plan = problem_plan(&given, context, 0, 1);
+            ASSERT_OK(evaluate(plan, &given));
+            ratecl_plan_release(plan);
+            ASSERT_FAILS(evaluate_gradient(context, &given, at->output), RATECL_ERROR_DOMAIN, at->message,
+                         "[0,0,", "f32", "--precision f64");
+            ratecl_context_release(context);
+        }
+        problem_free(&given);
+    }
+}
+END_TEST
 
 /* A failed evaluation leaves nothing behind that a later gradient would show. */
 static void gradient_after_failure(ratecl_context *context, problem *given)
@@ -329,8 +531,18 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { not_finite_or_negative,     each_criterion,          beyond_the_precision,
-                                   degenerate_neurons,         skipped_neurons,         mean_rate_of_zero,
-                                   overflow_in_the_arithmetic, gradients_after_failures };
+    const TTest *const tests[] = { not_finite_or_negative,
+                                   each_criterion,
+                                   beyond_the_precision,
+                                   degenerate_neurons,
+                                   skipped_neurons,
+                                   all_skipped,
+                                   unread_steps,
+                                   mean_rate_of_zero,
+                                   overflow_in_the_arithmetic,
+                                   beyond_f32,
+                                   parameters_beyond_f32,
+                                   gradients_beyond_f32,
+                                   gradients_after_failures };
     return suite_run("domain", tests, COUNT(tests));
 }

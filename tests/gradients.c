@@ -3,6 +3,7 @@
  * oracle's analytic ones, against central differences of the values in f64, and against each other. */
 #include "gradient_check.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,6 +184,102 @@ START_TEST(every_kind)
             run(opened, &states, &how, suite_is_small() ? 0 : is_first ? 26 : 1);
         }
     bench_close(opened, "kinds");
+}
+END_TEST
+
+/* An eps and a var_floor below f32's range: the eps is felt where a state is 0. */
+START_TEST(tiny_parameters)
+{
+    static const char *const texts[] = { "entropy:reg=0,eps=1e-46", "entropy:reg=0,eps=1e-20",
+                                         "population_kl:reg=0,var_floor=1e-46" };
+    static const array_kind kinds[] = { ARRAY_SPIKES, ARRAY_RATES };
+    const gradient_options how = { .element = RATECL_F32 };
+    bench *opened = bench_open(0);
+    for (size_t k = 0; k < COUNT(kinds); k++)
+        for (size_t text = 0; text < COUNT(texts); text++) {
+            const array_spec states = { .shape = { 2, 9, 5 }, .kind = kinds[k], .seed = 83 };
+            array_spec specs[INPUT_COUNT];
+            problem_specs(specs, &states);
+            gradients of;
+            make(&of, specs, &texts[text], 1);
+            opened->problem_count++;
+            opened->term_count += of.given.term_count;
+            for (size_t d = 0; d < opened->device_count && of.given.term_count > 0; d++)
+                gradients_check(&of, opened->contexts[d], opened->devices[d].id, 0, 1, &how);
+            gradients_free(&of);
+        }
+    bench_close(opened, "tiny parameters");
+}
+END_TEST
+
+/* Each neuron's part of the gradient to an input has the scale of that neuron: each is compared in itself, so
+ * that none hides behind the largest. */
+static void compare_neurons(const gradients *of, ratecl_context *context, const char *device)
+{
+    double *made[INPUT_COUNT];
+    gradients_evaluate(of, context, 0, 1, made);
+    for (int input = STATES; input <= REFERENCE; input++) {
+        if (!made[input])
+            continue;
+        const int64_t *shape = of->given.inputs[input].layout.shape, N = shape[2];
+        const double weight = of->given.terms[0].weight;
+        for (int64_t i = 0; i < N; i++) {
+            double off = 0, norm = 0, magnitude = 0;
+            for (int64_t r = 0; r < shape[0] * shape[1]; r++) {
+                const double wanted = weight * of->expected[input].values[r * N + i];
+                off += pow(made[input][r * N + i] / 0x1p64 - wanted / 0x1p64, 2);
+                norm += pow(wanted / 0x1p64, 2);
+                magnitude += pow(weight * of->expected[input].magnitudes[r * N + i] / 0x1p64, 2);
+            }
+            const double least = 0x1p-140 / 0x1p64; /* below it f32 has few digits */
+            ck_assert_msg(sqrt(off) <= 1e-5 * (sqrt(norm) + 0.1 * sqrt(magnitude)) + least,
+                          "%s: %s: %s: neuron %" PRId64 " of input %d: off by %g of %g", device,
+                          of->given.name, of->given.texts[0], i, input, sqrt(off), sqrt(norm));
+        }
+        free(made[input]);
+    }
+}
+
+/* Quotients do not depend on the unit of the states, nor on the scale of other neurons. */
+START_TEST(every_scale)
+{
+    static const char *const texts[] = {
+        "firing_rate_dist",
+        "firing_rate_dist:metric=cv",
+        "firing_rate_dist:metric=mean_ad",
+        "population_kl:reg=0",
+        "population_kl:reg=0,symmetric=false",
+        "population_kl:reg=0,symmetric=false,log=sigma,reduction=sum",
+        "population_kl:reg=0,reduction=none",
+    };
+    bench *opened = bench_open(0);
+    for (size_t k = 0; k < PROBLEM_SCALES; k++)
+        for (size_t text = 0; text < COUNT(texts); text += suite_is_small() ? 3 : 1) {
+            const ratecl_precision precision = precisions[(k + text) % 4 == 3];
+            const gradient_options how = { .element =
+                                               precision == RATECL_PRECISION_F64 ? RATECL_F64 : RATECL_F32 };
+            const array_spec states = { .shape = { 2, suite_is_small() ? 9 : 150, suite_is_small() ? 5 : 35 },
+                                        .kind = ARRAY_RATES,
+                                        .order = (array_order)(k % ORDER_BATCH_REPEATED),
+                                        .precision = precision,
+                                        .seed = 600 + k };
+            array_spec specs[INPUT_COUNT];
+            problem_scaled_specs(specs, &states, &problem_scales[k]);
+            gradients of;
+            make(&of, specs, &texts[text], 1);
+            opened->problem_count++;
+            opened->term_count += of.given.term_count;
+            for (size_t d = 0; d < opened->device_count && of.given.term_count > 0; d++) {
+                if (!can_run(&opened->devices[d], specs, &how)) {
+                    opened->skipped[d]++;
+                    continue;
+                }
+                gradients_check(&of, opened->contexts[d], opened->devices[d].id, 0, 1, &how);
+                compare_neurons(&of, opened->contexts[d], opened->devices[d].id);
+            }
+            gradients_free(&of);
+        }
+    bench_close(opened, "scales");
 }
 END_TEST
 
@@ -429,7 +526,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { every_shape, wide_shapes,         every_layout, every_kind,
-                                   pieces,      central_differences, composites };
+    const TTest *const tests[] = { every_shape,     wide_shapes, every_layout,        every_kind, every_scale,
+                                   tiny_parameters, pieces,      central_differences, composites };
     return suite_run("gradients", tests, COUNT(tests));
 }

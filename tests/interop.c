@@ -682,6 +682,50 @@ START_TEST(domain)
 }
 END_TEST
 
+/* A gradient that is not finite although the value is: the device notes it, and the wait tells. */
+static void spoiled_gradient_on(caller *owner, const char *device)
+{
+    (void)device;
+    static const char *const texts[] = { "population_kl:reg=0,weight=1e37" };
+    const array_spec states = { .shape = { 2, 9, 5 }, .kind = ARRAY_RATES, .seed = 97, .exponent = -60 };
+    array_spec specs[INPUT_COUNT];
+    problem_specs(specs, &states);
+    problem given;
+    problem_make(&given, specs, texts, COUNT(texts));
+    ratecl_context *context = caller_context(owner);
+    ratecl_plan_options options = problem_options(&given, 0, 1);
+    options.outputs |= RATECL_OUTPUT_GRADIENT_STATES;
+    ratecl_plan *plan = NULL;
+    ASSERT_OK(ratecl_plan_create(context, &options, &plan));
+    const ratecl_cl_inputs inputs = caller_upload(owner, &given);
+    cl_int code;
+    ratecl_cl_outputs written = RATECL_CL_OUTPUTS_INIT;
+    written.gradient_states =
+        clCreateBuffer(owner->context, CL_MEM_READ_WRITE, 2 * 9 * 5 * sizeof(float), NULL, &code);
+    ASSERT_CL(code);
+    double value;
+    ratecl_outputs outputs = RATECL_OUTPUTS_INIT;
+    outputs.values = &value;
+    outputs.value_count = 1;
+    for (int again = 0; again < 2; again++) {
+        ASSERT_OK(ratecl_cl_enqueue(plan, &inputs, &written, 0, NULL, NULL));
+        ASSERT_FAILS(ratecl_cl_wait(plan, &outputs), RATECL_ERROR_DOMAIN, "gradient", "--precision f64",
+                     "neuron ");
+        ck_assert(isfinite(value));
+    }
+    clReleaseMemObject(written.gradient_states);
+    caller_release_inputs(&inputs);
+    ratecl_plan_release(plan);
+    ratecl_context_release(context);
+    problem_free(&given);
+}
+
+START_TEST(spoiled_gradient)
+{
+    caller_each(spoiled_gradient_on);
+}
+END_TEST
+
 /* A library that cannot be preloaded is left out without an error. */
 START_TEST(preloaded)
 {
@@ -706,6 +750,7 @@ int main(void)
                                    ownership,
                                    refusals,
                                    plan_without_opencl,
-                                   domain };
+                                   domain,
+                                   spoiled_gradient };
     return suite_run("interop", tests, COUNT(tests));
 }

@@ -227,10 +227,11 @@ static int64_t population_kl(const ratecl_term *term, const oracle_inputs *input
         scale += skip ? 0 : kl_scale;
         squares += square;
     }
-    if (term->reduction == RATECL_REDUCTION_NONE)
+    for (size_t v = 0; skipped == N && v < oracle_count(term, N); v++)
+        values[v] = scales[v] = (double)NAN; /* nothing is left to compare */
+    if (term->reduction == RATECL_REDUCTION_NONE || skipped == N)
         return skipped;
-    const int64_t kept = N - skipped;
-    const long double divisor = term->reduction == RATECL_REDUCTION_MEAN && kept > 0 ? kept : 1;
+    const long double divisor = term->reduction == RATECL_REDUCTION_MEAN ? N - skipped : 1;
     *values = (double)(sum / divisor + term->reg * squares);
     *scales = (double)(scale / divisor + fabs(term->reg) * squares);
     return skipped;

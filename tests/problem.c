@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "problem.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -83,6 +84,24 @@ void problem_specs(array_spec specs[INPUT_COUNT], const array_spec *states)
     specs[WEIGHTS].seed = states->seed + 2;
 }
 
+/* Alike, nearly alike and unlike. */
+const problem_scale problem_scales[PROBLEM_SCALES] = {
+    { { -120, -120 }, { 0, 0 } }, { { -64, -64 }, { 0, 0 } },    { { -40, -40 }, { 0, 0 } },
+    { { 64, 64 }, { 0, 0 } },     { { 100, 100 }, { 0, 0 } },    { { -120, -118 }, { 0, 0 } },
+    { { 100, 97 }, { 0, 0 } },    { { -64, -40 }, { 0, 0 } },    { { 64, 40 }, { 0, 0 } },
+    { { -40, 64 }, { 0, 0 } },    { { 0, 0 }, { -86, -86 } },    { { 0, 0 }, { -60, -59 } },
+    { { 0, 0 }, { 70, 68 } },     { { -20, -20 }, { -98, -98 } }
+};
+
+void problem_scaled_specs(array_spec specs[INPUT_COUNT], const array_spec *states, const problem_scale *scale)
+{
+    problem_specs(specs, states);
+    for (int k = STATES; k <= REFERENCE; k++) {
+        specs[k].exponent = scale->exponent[k];
+        specs[k].neuron_exponent = scale->neuron_exponent[k];
+    }
+}
+
 oracle_inputs problem_oracle_inputs(const problem *given)
 {
     oracle_array arrays[INPUT_COUNT];
@@ -108,6 +127,9 @@ static void ask_oracle(problem *made)
     for (size_t k = 0; k < made->term_count; k++) {
         double *scales = made->tolerances + made->first[k];
         made->skipped[k] = oracle_values(&made->terms[k], &inputs, made->values + made->first[k], scales);
+        for (size_t v = made->first[k]; v < made->first[k + 1]; v++)
+            if (made->precision == RATECL_PRECISION_F32 && fabs(made->values[v]) > (double)FLT_MAX)
+                made->values[v] = (double)INFINITY; /* an f32 plan gives no such value */
         for (size_t v = 0; v < oracle_count(&made->terms[k], N); v++)
             scales[v] = oracle_tolerance(&made->terms[k], made->precision, scales[v]);
     }
@@ -128,10 +150,10 @@ void problem_make(problem *made, const array_spec specs[INPUT_COUNT], const char
 {
     const array_spec *states = &specs[STATES];
     char name[sizeof made->name];
-    snprintf(name, sizeof name, "(%" PRId64 ",%" PRId64 ",%" PRId64 ") %s %s, %s order, in %s",
+    snprintf(name, sizeof name, "(%" PRId64 ",%" PRId64 ",%" PRId64 ") %s %s x 2^%d (2^%d), %s order, in %s",
              states->shape[0], states->shape[1], states->shape[2], array_element_names[states->element],
-             array_kind_names[states->kind], array_order_names[states->order],
-             states->precision == RATECL_PRECISION_F64 ? "f64" : "f32");
+             array_kind_names[states->kind], states->exponent, states->exponent + states->neuron_exponent,
+             array_order_names[states->order], states->precision == RATECL_PRECISION_F64 ? "f64" : "f32");
     array inputs[INPUT_COUNT];
     for (int k = 0; k < INPUT_COUNT; k++)
         array_make(&inputs[k], &specs[k]);

@@ -24,6 +24,16 @@ typedef struct problem {
  * its own B and T, and weights in f32. */
 void problem_specs(array_spec specs[INPUT_COUNT], const array_spec *states);
 
+/* Powers of two by which states and reference are multiplied, and, besides, every fourth neuron of them. */
+typedef struct problem_scale {
+    int exponent[2], neuron_exponent[2];
+} problem_scale;
+
+enum { PROBLEM_SCALES = 14 };
+extern const problem_scale problem_scales[PROBLEM_SCALES];
+void problem_scaled_specs(array_spec specs[INPUT_COUNT], const array_spec *states,
+                          const problem_scale *scale);
+
 /* Make a problem with the terms of these texts, or with every option of every criterion that the shape
  * allows when `texts` is NULL. The texts are kept. */
 void problem_make(problem *made, const array_spec specs[INPUT_COUNT], const char *const *texts, size_t count);

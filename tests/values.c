@@ -253,6 +253,79 @@ START_TEST(many_rows)
 }
 END_TEST
 
+/* Quotients do not depend on the unit of the states, nor on the scale of other neurons. */
+START_TEST(every_scale)
+{
+    static const char *const texts[] = {
+        "firing_rate:metric=l1",
+        "firing_rate_dist",
+        "firing_rate_dist:metric=cv",
+        "firing_rate_dist:metric=cv,ddof=2",
+        "firing_rate_dist:metric=mean_ad",
+        "firing_rate_dist:metric=max_ad",
+        "population_kl:reg=0",
+        "population_kl:reg=0,symmetric=false,reduction=sum",
+        "population_kl:reg=0,symmetric=false,log=sigma",
+        "population_kl:reg=0,reduction=none",
+        "population_kl:reg=0,symmetric=false,reduction=none,degenerate=skip",
+    };
+    bench *opened = bench_open();
+    static const array_kind kinds[] = { ARRAY_RATES, ARRAY_HUGE_MEAN, ARRAY_SILENT_NEURONS, ARRAY_VOLTAGE };
+    for (size_t kind = 0; kind < (suite_is_small() ? 1 : COUNT(kinds)); kind++)
+        for (size_t k = 0; k < PROBLEM_SCALES; k++)
+            for (size_t p = 0; p < COUNT(precisions); p++) {
+                array_spec states = { .shape = { 2, 9, 5 },
+                                      .kind = kinds[kind],
+                                      .element = k % 3 == 2 ? RATECL_F64 : RATECL_F32,
+                                      .order = (array_order)(k % ORDER_COUNT),
+                                      .precision = precisions[p],
+                                      .seed = 500 + k };
+                if (suite_is_wide() && kind == 0 && k % 5 == 0) { /* several blocks */
+                    states.shape[1] = 601;
+                    states.shape[2] = 70;
+                }
+                array_spec specs[INPUT_COUNT];
+                problem_scaled_specs(specs, &states, &problem_scales[k]);
+                problem given;
+                problem_make(&given, specs, texts, COUNT(texts));
+                opened->problem_count++;
+                for (size_t d = 0; d < opened->device_count; d++)
+                    if (suite_can(&opened->devices[d], precisions[p], states.element))
+                        compare(&given, opened->contexts[d], opened->devices[d].id, suite_is_small() ? 1 : 4);
+                    else
+                        opened->skipped[d]++;
+                problem_free(&given);
+            }
+    bench_close(opened, "scales");
+}
+END_TEST
+
+/* Parameters below f32's range, of which the one is felt only in f64, and the other as its root. */
+START_TEST(tiny_parameters)
+{
+    static const char *const texts[] = { "entropy:reg=0,eps=1e-46", "entropy:eps=1e-30", "entropy",
+                                         "population_kl:reg=0,var_floor=1e-46",
+                                         "population_kl:symmetric=false,reg=0,var_floor=1e-46" };
+    static const array_kind kinds[] = { ARRAY_SPIKES, ARRAY_SILENT_ROWS, ARRAY_SILENT_NEURONS };
+    bench *opened = bench_open();
+    for (size_t k = 0; k < COUNT(kinds); k++)
+        for (int exponent = -70; exponent <= 0; exponent += 70) {
+            const array_spec states = {
+                .shape = { 2, 9, 5 }, .kind = kinds[k], .seed = 29, .exponent = exponent
+            };
+            array_spec specs[INPUT_COUNT];
+            problem_specs(specs, &states);
+            problem given;
+            problem_make(&given, specs, texts, COUNT(texts));
+            opened->problem_count++;
+            for (size_t d = 0; d < opened->device_count; d++)
+                compare(&given, opened->contexts[d], opened->devices[d].id, COUNT(texts));
+            problem_free(&given);
+        }
+    bench_close(opened, "tiny parameters");
+}
+END_TEST
+
 /* The one-call functions against the oracle. */
 START_TEST(one_number)
 {
@@ -300,7 +373,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = { every_shape,  wide_shapes, every_layout, every_kind,
-                                   mixed_inputs, long_lags,   many_rows,    one_number };
+    const TTest *const tests[] = { every_shape, wide_shapes, every_layout, every_kind,      mixed_inputs,
+                                   long_lags,   many_rows,   every_scale,  tiny_parameters, one_number };
     return suite_run("values", tests, COUNT(tests));
 }

@@ -86,7 +86,8 @@ RATECL_EXPORT ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl
 /** Wait for the evaluation that was enqueued last, and for nothing that was enqueued after it, and give its
  *  values as ratecl_evaluate() does; the gradients are in the caller's buffers, and the fields for them are
  *  not read.
- *  Errors: ARGUMENT (nothing was enqueued, or `outputs` is too small), DOMAIN, DEVICE, MEMORY. */
+ *  Errors: ARGUMENT (nothing was enqueued, or `outputs` is too small), DOMAIN (also where the values are
+ * finite but an element of a gradient is not, which the device notes as it writes it), DEVICE, MEMORY. */
 RATECL_EXPORT ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *outputs);
 
 #ifdef __cplusplus

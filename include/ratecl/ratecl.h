@@ -239,7 +239,8 @@ RATECL_EXPORT uint64_t ratecl_layout_bytes(const ratecl_layout *layout);
  *                   log sigma replaces log(v1/v0) by its half: a formula in circulation, here for
  *                   comparison only; it is no divergence and may be negative. It changes nothing in
  *                   the symmetric form, where the logarithms cancel.
- *                   DOMAIN where a variance is 0 after var_floor, unless degenerate is skip.
+ *                   DOMAIN where a variance is 0 after var_floor, unless degenerate is skip, and where
+ *                   skip leaves out every neuron (with reduction none, too): nothing was compared.
  */
 typedef enum ratecl_criterion {
     RATECL_FIRING_RATE = 1,
@@ -334,6 +335,11 @@ RATECL_EXPORT ratecl_status ratecl_term_parameter(const ratecl_term *term, size_
 
 /* ---- Plans ----------------------------------------------------------------------------------- */
 
+/** The arithmetic of a plan. In f32 the quotients (cv, population_kl, and their gradients) do not depend on
+ * the unit of the states: states may be scaled by any power of two from 2^-120 to 2^100, and neurons apart
+ * from one another. A value or an element of a gradient that is beyond f32's range is a DOMAIN error that
+ *  names the remedy, f64. A parameter beyond that range is refused (ARGUMENT), a var_floor below its square,
+ *  too; an eps below it is raised to its smallest number. */
 typedef enum ratecl_precision {
     RATECL_PRECISION_F32 = 0,
     RATECL_PRECISION_F64 = 1 /**< UNSUPPORTED where the device has no fp64 */
@@ -467,8 +473,9 @@ RATECL_EXPORT void ratecl_outputs_init_sized(ratecl_outputs *outputs, size_t siz
  *  device reads it in place; for another one the plan's first call of this function allocates what it
  *  needs on the device, which the plan keeps. What is too large for that goes there in pieces, while the
  *  device works on those before.
- *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written, and values that are not finite
- *  made it one; the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of them.
+ *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; a value, or an element of a
+ * gradient, is not finite, and the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after
+ * each of them. The message names the input and the first element or neuron at fault, where there is one.
  */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);

@@ -511,17 +511,20 @@ INLINE realv triangle_sum(global const real *triangles, long slots, long tiles, 
 #else
 #define PUT(i, j, x) gradients[offset + (i)*si + (j)*sj] = (output)(x)
 #endif
-/* The gradient to W (1, N, N): a lane gives VECTOR x VECTOR of the upper triangle, and their mirror image. */
+/* The gradient to W (1, N, N): a lane gives VECTOR x VECTOR of the upper triangle, and their mirror image.
+ * results[spoiled_place] becomes 1 where a number of it is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
-                 global const real *restrict triangles, long slot_reals)
+                 global const real *restrict triangles, long slot_reals, global long *restrict results, long spoiled_place)
 {
+    integerv finite = (integerv)-1;
     const long across = (N + VECTOR - 1) / VECTOR, k = (long)get_group_id(0) * LANES + LANE;
     const long i0 = k / across * VECTOR, j0 = k % across * VECTOR;
     if (j0 < i0)
         return;
     for (long i = i0; i < min(i0 + VECTOR, N); ++i) {
         realv g = triangle_sum(triangles, slots, (N + TILE - 1) / TILE, i, j0);
+        finite &= are_finite(g) | (COMPONENT_NUMBERS >= (integerv)(int)min(N - j0, (long)VECTOR));
 #pragma unroll 1
         for (long j = j0; j < min(j0 + VECTOR, N); ++j) {
             if (i <= j)
@@ -531,6 +534,8 @@ gradient_weights(global output *restrict gradients, long offset, long sb, long s
             g = g.PASTE(TURNED_, VECTOR);
         }
     }
+    if (any(~finite))
+        results[spoiled_place] = 1;
 }
 #undef PUT
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One write of the gradient for all terms, after at most one read of the array that it belongs to:
  *
- *   g = offset + slope (S - mean)                                    per neuron
+ *   g = offset + slope ((S - mean) scale)                            per neuron, the scale with DIVERGENCE
  *     + sum over lags of factor ((S - S[t + tau]) + (S - S[t - tau]))
  *     + sum over eps of factor dH/dS                                 with what merge left of the row
  *     + (factor sign(E_b) + factor sign(E_bt)) product               hebbian: S (W + W^T)
@@ -88,8 +88,9 @@ INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const i
             const realv h = -(logarithm(p, 0) + set->centre[e][r]);
             g = x == (realv)0 ? g : fma(h, (realv)set->slope[e][r], g);
         } else {
-            const real eps = all->epsilons[e];
-            g -= (logarithm(p + eps, 0) + p / (p + eps) + set->centre[e][r]) * set->slope[e][r];
+            const real eps = all->epsilons[e], log_eps = all->epsilons[ENTROPIES + e];
+            const realv log_q = select(logarithm(p + eps, 0), (realv)log_eps, p == (realv)0);
+            g -= (log_q + p / (p + eps) + set->centre[e][r]) * set->slope[e][r];
         }
     }
     return g;
@@ -98,7 +99,8 @@ INLINE realv entropy_part(const whole *all, const row_set *set, realv x, const i
 
 /* The gradient of the rows in the VECTOR neurons from `column` on, of which `some` exist: fewer than VECTOR if
  * `tail`. The arguments `rows` and `tail` are constants wherever this is called. */
-INLINE void give(const whole *all, const row_set *set, const int rows, const bool tail, long column, long some)
+INLINE void give(const whole *all, const row_set *set, const int rows, const bool tail, long column, long some,
+                 integerv *finite)
 {
     const long N = all->N;
     const realv offset = load_reals(all->lines, column, some);
@@ -106,6 +108,9 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
     const realv slope = load_reals(all->lines, N + column, some);
     const realv mean = load_reals(all->statistics, column, some);
     const realv mean_low = load_reals(all->statistics, N + column, some);
+#endif
+#if SLOPES && DIVERGENCE
+    const realv scale = scale_of_slope(load_reals(all->statistics, 2 * N + column, some));
 #endif
     const long index = set->begin + column * all->si;
     realv g[STEP];
@@ -124,7 +129,9 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
             AHEAD(all->states + index + (r + STEP) * all->st);
         const realv x = load_states(all, index + r * all->st, some, tail);
 #endif
-#if SLOPES
+#if SLOPES && DIVERGENCE
+        g[r] = fma(((x - mean) - mean_low) * scale, slope, g[r]);
+#elif SLOPES
         g[r] = fma((x - mean) - mean_low, slope, g[r]);
 #endif
 #if ENTROPIES
@@ -163,6 +170,7 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
     const long to = set->begin_output + column * all->output_si;
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
+        *finite &= are_finite(g[r]);
 #if OUTPUT_ALONG
         if (rows > 1) {
             store_neighbours(all->gradient + to + r * all->output_si, g[r]);
@@ -215,13 +223,13 @@ INLINE void find_set(row_set *set, const whole *all, const row_inputs *in, int r
 }
 
 /* The rows, in all of the lane's neurons. */
-INLINE void give_rows(const whole *all, const row_set *set, const int rows, long first_column)
+INLINE void give_rows(const whole *all, const row_set *set, const int rows, long first_column, integerv *finite)
 {
     for (int v = 0; v < VECTORS; ++v) {
         const long column = first_column + (v * LANES + LANE) * VECTOR;
         if (column + VECTOR > all->N)
             break;
-        give(all, set, rows, false, column, VECTOR);
+        give(all, set, rows, false, column, VECTOR, finite);
     }
 }
 
@@ -235,8 +243,9 @@ INLINE int rows_alike(long t, long most, long T, global const long *taus, bool t
     return alike ? STEP : 1;
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); product: (R, N). The launch takes
- * the blocks from first_block to end_block. */
+/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors: (LAGS +
+ * ENTROPIES + 2); product: (R, N). The launch takes the blocks from first_block to end_block. results[spoiled_place]
+ * becomes 1 where a number of the gradient is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient(global const element *restrict states, long offset, long sb, long st, long si,
          global output *restrict gradients, long output_offset, long output_sb, long output_st, long output_si, long T,
@@ -244,7 +253,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const real *restrict lines, global const real *restrict factors, global const long *restrict taus,
          global const real *restrict epsilons, global const real *restrict row_factors,
          global const real *restrict product, global const real *restrict batch_energies,
-         global const real *restrict row_energies)
+         global const real *restrict row_energies, global long *restrict results, long spoiled_place)
 {
     const long tiles = (N + TILE - 1) / TILE;
     /* Backwards: what the sweep read last may still be in a cache. */
@@ -258,19 +267,22 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
                       (tail_column - first_column) / VECTOR % LANES == LANE;
     const bool together = (!ALONG | (st == 1)) & (!OUTPUT_ALONG | (output_st == 1));
     row_set set;
+    integerv finite = (integerv)-1;
     if (block < first_block)
         return;
     for (long row = first_row; row < end;) {
         const int count = rows_alike(row % T, end - row, T, taus, together);
         find_set(&set, &all, &in, count, row);
         if (count == STEP)
-            give_rows(&all, &set, STEP, first_column);
+            give_rows(&all, &set, STEP, first_column, &finite);
         else
-            give_rows(&all, &set, 1, first_column);
+            give_rows(&all, &set, 1, first_column, &finite);
         for (int r = 0; tail && r < count; ++r) {
             find_set(&set, &all, &in, 1, row + r);
-            give(&all, &set, 1, true, tail_column, N - tail_column);
+            give(&all, &set, 1, true, tail_column, N - tail_column, &finite);
         }
         row += count;
     }
+    if (any(~finite))
+        results[spoiled_place] = 1;
 }

@@ -2,7 +2,7 @@
 /* One read of the states for all sums of a plan but the Hebbian ones.
  *
  * A group takes a block of rows (numbered r = b T + t) and a tile of neurons, and gives
- *   per neuron  the block's shift, sum of S - shift, and sum of squared deviations from the mean
+ *   per neuron  the block's shift, sum of S - shift, and standard deviation
  *   per row     the tile's Z = sum S and A = sum S log(S / 2^e) with the exponent e of the tile's states in this
  *               block, so that large and small states keep their digits; or, in the second pass for an eps > 0,
  *               the sum of p log(p + eps), and with GRADIENT that of p^2 / (p + eps) in the place of Z
@@ -49,6 +49,9 @@ typedef struct lane_sums {
 #if MOMENTS
     realv shift[VECTORS], total[VECTORS], total_lost[VECTORS], squares[VECTORS], squares_lost[VECTORS];
 #endif
+#if MOMENTS && RETAKES
+    integerv deviating[VECTORS]; /* all deviations' bits: 0 where there is none */
+#endif
 #if LAGS
     realv lag[LAGS], lag_lost[LAGS];
 #endif
@@ -79,6 +82,9 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
     const realv shift = sums->shift[v];
     realv total = (realv)0, squares = (realv)0;
 #endif
+#if MOMENTS && RETAKES
+    integerv deviating = (integerv)0;
+#endif
 #if ALONG
     realv block[STEP];
     if (rows > 1)
@@ -97,6 +103,9 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
         const realv d = x - shift;
         total += d;
         squares = fma(d, d, squares);
+#if RETAKES
+        deviating |= AS_INTEGER(d);
+#endif
 #endif
 #if ROWS_WANTED
         if (set->moments_alone)
@@ -121,6 +130,9 @@ INLINE void take(lane_sums *sums, realv *z, realv *a, const int v, const int row
 #if MOMENTS
     vector_add(&sums->total[v], &sums->total_lost[v], total);
     vector_add(&sums->squares[v], &sums->squares_lost[v], squares);
+#if RETAKES
+    sums->deviating[v] |= deviating;
+#endif
 #endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
@@ -211,6 +223,22 @@ INLINE int typical_exponent(const realv *shift, int vectors, local real *scratch
     return mean > 0 && isfinite(mean) ? ilogb(mean) : 0;
 }
 
+#if MOMENTS && RETAKES
+/* Sum the squares of the deviations of VECTOR neurons from their shift, times `scale`. The first one's column begins at
+ * memory index `column`. */
+INLINE realv scaled_squares(global const element *states, long column, long sb, long st, long si, long T, long first_row,
+                            long rows, realv shift, realv scale)
+{
+    realv squares = (realv)0, lost = (realv)0;
+#pragma unroll 1
+    for (long row = first_row; row < first_row + rows; ++row) {
+        const realv d = (load(states, row_begin(row, T, column, sb, st), si) - shift) * scale;
+        vector_add(&squares, &lost, d * d);
+    }
+    return squares - lost;
+}
+#endif
+
 /* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
  * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR
  * is at most N, or 2. moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
@@ -243,6 +271,9 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         sums.shift[v] = median(load(states, begin_0 + at, si), load(states, begin_1 + at, si),
                                load(states, begin_2 + at, si));
         sums.total[v] = sums.total_lost[v] = sums.squares[v] = sums.squares_lost[v] = (realv)0;
+#if RETAKES
+        sums.deviating[v] = (integerv)0;
+#endif
     }
 #endif
 #if SUMS
@@ -284,13 +315,22 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     }
 #if MOMENTS
     for (int v = 0; v < vectors; ++v) {
-        const realv total = sums.total[v] - sums.total_lost[v], delta = total / (real)rows;
-        const realv spread = sums.squares[v] - sums.squares_lost[v] - (real)rows * delta * delta;
         const long column = max(vector_column(first_column + v * (LANES * VECTOR), N), 0L);
+        const realv total = sums.total[v] - sums.total_lost[v];
+        realv squares = sums.squares[v] - sums.squares_lost[v], scale = (realv)1;
+#if RETAKES
+        const realv wanted = scale_of_squares(squares);
+        if (any((wanted != (realv)0) & (sums.deviating[v] != (integerv)0))) {
+            scale = wanted == (realv)0 ? (realv)1 : wanted;
+            squares = scaled_squares(states, offset + column * si, sb, st, si, T, first_row, rows, sums.shift[v], scale);
+        }
+#endif
+        const realv delta = total / (real)rows * scale, spread = squares / (real)rows - delta * delta;
         global real *at = moments + block * 3 * pitch + column;
         VSTORE(global, REAL, sums.shift[v], at);
         VSTORE(global, REAL, total, at + pitch);
-        VSTORE(global, REAL, select(spread, (realv)0, spread < (realv)0), at + 2 * pitch); /* keeps a NaN */
+        /* keeps a NaN */
+        VSTORE(global, REAL, sqrt(select(spread, (realv)0, spread < (realv)0)) * scale_inverse(scale), at + 2 * pitch);
     }
 #endif
 #if LAGS

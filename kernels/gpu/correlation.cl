@@ -595,10 +595,12 @@ PRODUCT_KERNEL correlate_weights(global const element *restrict states, long off
 #define PUT(row, column, x) gradients[offset + (row)*down + (column)*right] = (output)(x)
 #endif
 /* The gradient to W (1, N, N): a work-group adds up the slots of the square (i, j), i <= j, and gives it and its mirror
- * image. */
+ * image. results[spoiled_place] becomes 1 where a number of it is not finite. */
 SQUARE_KERNEL gradient_weights(global output *restrict gradients, long offset, long sb, long si, long sj, long N, long slots,
-                        global const real *restrict triangles, long slot_reals)
+                        global const real *restrict triangles, long slot_reals, global long *restrict results,
+                        long spoiled_place)
 {
+    bool finite = true;
     local real square[SIDE * (SIDE + 1)];
     const int tiles = (int)((N + TILE - 1) / TILE);
     const long pairs = (long)tiles * (tiles + 1) / 2;
@@ -634,11 +636,15 @@ SQUARE_KERNEL gradient_weights(global output *restrict gradients, long offset, l
         const long mirror_row = j * SIDE + y, mirror_column = i * SIDE + x;
         if (row < N && column < N) {
             const bool below = row > column;
-            PUT(row, column, square[below ? x * (SIDE + 1) + y : y * (SIDE + 1) + x]);
+            const real g = square[below ? x * (SIDE + 1) + y : y * (SIDE + 1) + x];
+            finite &= is_finite(g);
+            PUT(row, column, g);
         }
         if (i != j && mirror_row < N && mirror_column < N)
             PUT(mirror_row, mirror_column, square[x * (SIDE + 1) + y]);
     }
+    if (!finite)
+        results[spoiled_place] = 1;
 }
 #undef PUT
 #endif

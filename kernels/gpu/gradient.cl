@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One write of the gradient for all terms, after at most one read of the array that it belongs to:
  *
- *   g = offset + slope (S - mean)                                    per neuron
+ *   g = offset + slope ((S - mean) scale)                            per neuron, the scale with DIVERGENCE
  *     + sum over lags of factor ((S - S[t + tau]) + (S - S[t - tau]))
  *     + sum over eps of factor dH/dS                                 with what merge left of the row
  *     + (factor sign(E_b) + factor sign(E_bt)) product               hebbian: S (W + W^T)
@@ -40,6 +40,9 @@ typedef struct whole {
     real offset[COLUMNS];
 #if SLOPES
     real slope[COLUMNS], mean[COLUMNS];
+#if DIVERGENCE
+    real scale[COLUMNS];
+#endif
 #endif
     global const real *factors, *epsilons, *row_factors, *product, *batch_energies, *row_energies;
     global const long *taus;
@@ -112,8 +115,8 @@ INLINE void add_entropies(real g[COLUMNS], const real s[COLUMNS], const whole *a
             if (ZERO_FIRST && e == 0) {
                 g[v] = s[v] == 0 ? g[v] : fma(-(logarithm_one(p, 0) + centre), slope, g[v]);
             } else {
-                const real eps = all->epsilons[e];
-                g[v] -= (logarithm_one(p + eps, 0) + p / (p + eps) + centre) * slope;
+                const real eps = all->epsilons[e], log_eps = all->epsilons[ENTROPIES + e];
+                g[v] -= ((p == 0 ? log_eps : logarithm_one(p + eps, 0)) + p / (p + eps) + centre) * slope;
             }
         }
     }
@@ -187,7 +190,7 @@ INLINE bool has_short_lags(global const long *taus)
 
 /* The gradient of `rows` rows, a constant: STEP, or 1; the first is row `row`, or time step t of batch b, at p and q. */
 INLINE void give(const whole *all, global const element *p, global output *q, row_index b, row_index t, long row,
-                 const int rows)
+                 const int rows, bool *finite)
 {
     real g[STEP][COLUMNS];
 #if READS
@@ -205,7 +208,11 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
 #if SLOPES
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
+#if DIVERGENCE
+            g[k][v] = fma((s[k][v] - all->mean[v]) * all->scale[v], all->slope[v], g[k][v]);
+#else
             g[k][v] = fma(s[k][v] - all->mean[v], all->slope[v], g[k][v]);
+#endif
 #endif
     }
 #if LAGS
@@ -224,14 +231,21 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
         add_product(g[k], all, b, row + k);
 #endif
     }
+#pragma unroll
+    for (int k = 0; k < rows; ++k)
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v)
+            *finite &= is_finite(g[k][v]);
     if (rows > 1)
         store_rows(q, g, &all->out, t % STEP == 0);
     else
         store_row(q, g[0], &all->out);
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); factors: (LAGS + ENTROPIES + 2); row_factors: (ENTROPIES, 2, R);
- * product: (R, N); batch_energies: (B); row_energies: (R). The launch takes the blocks from first_block to end_block. */
+/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors:
+ * (LAGS + ENTROPIES + 2); row_factors: (ENTROPIES, 2, R);
+ * product: (R, N); batch_energies: (B); row_energies: (R). The launch takes the blocks from first_block to end_block.
+ * results[spoiled_place] becomes 1 where a number of the gradient is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 gradient(global const element *restrict states, long offset, long sb, long st, long si,
          global output *restrict gradients, long output_offset, long output_sb, long output_st, long output_si, long T,
@@ -239,7 +253,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const real *restrict lines, global const real *restrict factors, global const long *restrict taus,
          global const real *restrict epsilons, global const real *restrict row_factors,
          global const real *restrict product, global const real *restrict batch_energies,
-         global const real *restrict row_energies)
+         global const real *restrict row_energies, global long *restrict results, long spoiled_place)
 {
     const int x = LANE_X, y = LANE_Y;
     const uint group = (uint)get_group_id(0), tiles = (uint)((N + TILE - 1) / TILE); /* 64-bit divisions take long */
@@ -261,7 +275,12 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
 #if SLOPES
         all.mean[v] = statistics[i];
         all.slope[v] = lines[N + i];
+#if DIVERGENCE
+        all.scale[v] = scale_one_of_slope(statistics[2 * N + i]);
+        all.offset[v] = fma(-statistics[N + i] * all.scale[v], all.slope[v], all.offset[v]);
+#else
         all.offset[v] = fma(-statistics[N + i], all.slope[v], all.offset[v]);
+#endif
 #endif
     }
     states += offset + column * si;
@@ -272,17 +291,18 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     global const element *p = states + at.b * sb + at.t * st;
     global output *q = gradients + at.b * output_sb + at.t * output_st;
     const long in_stride = ROWS * st, out_stride = ROWS * output_st;
+    bool finite = true;
     /* Rows are taken together where all have both neighbours. */
     const row_index inner = LAGS > 0, last_inner = has_short_lags(taus) ? all.T - STEP - inner : -1;
     for (int row = y * STEP; row < rows; row += ROWS) {
         if (row + STEP <= rows && at.t >= inner && at.t <= last_inner) {
-            give(&all, p, q, at.b, at.t, first_row + row, STEP);
+            give(&all, p, q, at.b, at.t, first_row + row, STEP, &finite);
         } else {
             position one = at;
 #pragma unroll 1
             for (int k = 0; k < min(STEP, rows - row); ++k, advance(&one, 1, all.T))
                 give(&all, states + one.b * sb + one.t * st, gradients + one.b * output_sb + one.t * output_st, one.b,
-                     one.t, first_row + row + k, 1);
+                     one.t, first_row + row + k, 1, &finite);
         }
         p += in_stride;
         q += out_stride;
@@ -293,4 +313,6 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
             q = gradients + at.b * output_sb + at.t * output_st;
         }
     }
+    if (!finite)
+        results[spoiled_place] = 1;
 }

@@ -4,7 +4,7 @@
  * A work-group takes a block of rows (numbered r = b T + t) and a tile of neurons. Each work-item has COLUMNS columns of
  * the tile and takes STEP consecutive rows at once; the work-items down take the next rows, round by round. What it
  * leaves is the same as in kernels/cpu/sweep.cl:
- *   per neuron  the block's shift, sum of S - shift, and sum of squared deviations from the mean
+ *   per neuron  the block's shift, sum of S - shift, and standard deviation
  *   per row     the tile's Z = sum S and A = sum S log(S / 2^e) with the exponent e of the tile's states in this block,
  *               so that large and small states keep their digits; or, in the second pass for an eps > 0, the sum of
  *               p log(p + eps), and with GRADIENT that of p^2 / (p + eps) in the place of Z
@@ -48,6 +48,9 @@ typedef struct column_sums {
 #if MOMENTS
     real shift[COLUMNS], total[COLUMNS], squares[COLUMNS];
 #endif
+#if MOMENTS && RETAKES
+    INTEGER deviating[COLUMNS]; /* all deviations' bits: 0 where there is none */
+#endif
 #if LAGS
     real lag[LAGS];
 #endif
@@ -67,6 +70,9 @@ INLINE void add_moments(column_sums *sums, real s[STEP][COLUMNS], const int rows
             const real d = s[k][v] - sums->shift[v];
             total += d;
             squares = fma(d, d, squares);
+#if RETAKES
+            sums->deviating[v] |= PASTE(as_, INTEGER)(d);
+#endif
         }
         sums->total[v] += total;
         sums->squares[v] = squares;
@@ -273,19 +279,20 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #define PLACE_OF(which, v, x, y) ((((which)*COLUMNS + (v)) * DOWN + (y)) * ACROSS + (x))
 #define BRANCHES (DOWN < 16 ? DOWN : 16)
 
-/* Add up the columns' sums of the work-items down, by a tree of two levels, and give them to the block's record. */
-INLINE void give_columns(const column_sums *sums, long rows, global real *record, long pitch, long tile, int x, int y,
-                         local real *scratch)
+/* Stage the work-items' sums of one kind, and add up those that are 16 or more work-items apart. */
+INLINE void stage_columns(const real of[COLUMNS], const int which, int x, int y, local real *scratch)
 {
 #pragma unroll
-    for (int v = 0; v < COLUMNS; ++v) {
-        scratch[PLACE_OF(0, v, x, y)] = sums->total[v];
-        scratch[PLACE_OF(1, v, x, y)] = sums->squares[v];
-    }
+    for (int v = 0; v < COLUMNS; ++v)
+        scratch[PLACE_OF(which, v, x, y)] = of[v];
+}
+
+INLINE void add_branches(const int first, const int end, int x, int y, local real *scratch)
+{
     BARRIER();
 #if DOWN > 16
 #pragma unroll
-    for (int v = 0; v < 2 * COLUMNS; ++v) {
+    for (int v = first * COLUMNS; v < end * COLUMNS; ++v) {
         real total = scratch[PLACE_OF(0, v, x, y)];
         for (int other = y + 16; other < (y < 16 ? DOWN : 0); other += 16)
             total += scratch[PLACE_OF(0, v, x, other)];
@@ -294,20 +301,86 @@ INLINE void give_columns(const column_sums *sums, long rows, global real *record
     }
     BARRIER();
 #endif
+}
+
+/* The sum of column v, by the first of the work-items down. */
+INLINE real column_total(const int which, const int v, int x, int y, local const real *scratch)
+{
+    real total = 0;
+#pragma unroll 4
+    for (int other = 0; other < (y == 0 ? BRANCHES : 0); ++other)
+        total += scratch[PLACE_OF(which, v, x, other)];
+    return total;
+}
+
+#if RETAKES
+/* Sum the squares of the work-item's deviations in its columns again, times the columns' scales; a scale of 0 is that of
+ * a column that is not taken again. */
+INLINE void retake_squares(real squares[COLUMNS], const column_sums *sums, const real scale[COLUMNS], const launch *of,
+                           long first_row, int rows, int y)
+{
+    bool any_ = false;
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+        squares[v] = 0;
+        any_ = any_ || (scale[v] != 0 && sums->deviating[v] != 0);
+    }
+#pragma unroll 1
+    for (int row = y * STEP; row < (any_ ? rows : 0); row += row % STEP == STEP - 1 ? ROWS - STEP + 1 : 1) {
+        position at;
+        real s[COLUMNS];
+        find_row(&at, first_row + row, of->T);
+        load_row(s, of->states + at.b * of->sb + at.t * of->at.st, &of->at);
+#pragma unroll
+        for (int v = 0; v < COLUMNS; ++v) {
+            const real d = (s[v] - sums->shift[v]) * scale[v];
+            squares[v] = fma(d, d, squares[v]);
+        }
+    }
+}
+#endif
+
+/* Add up the columns' sums of the work-items down, by a tree of two levels, and give them to the block's record. Columns
+ * whose squares have left the range of a real are read again. */
+INLINE void give_columns(const column_sums *sums, const launch *of, long first_row, int rows, global real *record,
+                         long pitch, long tile, int x, int y, local real *scratch)
+{
+    real total[COLUMNS], squares[COLUMNS], scale[COLUMNS];
+    stage_columns(sums->total, 0, x, y, scratch);
+    stage_columns(sums->squares, 1, x, y, scratch);
+    add_branches(0, 2, x, y, scratch);
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v) {
+        total[v] = column_total(0, v, x, y, scratch);
+        squares[v] = column_total(1, v, x, y, scratch);
+        scale[v] = 0;
+    }
+#if RETAKES
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v)
+        if (y == 0)
+            scratch[PLACE_OF(0, v, x, 0)] = scale_one_of_squares(squares[v]);
+    BARRIER();
+    real again[COLUMNS];
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v)
+        scale[v] = scratch[PLACE_OF(0, v, x, 0)];
+    retake_squares(again, sums, scale, of, first_row, rows, y);
+    stage_columns(again, 1, x, y, scratch);
+    add_branches(1, 2, x, y, scratch);
+#pragma unroll
+    for (int v = 0; v < COLUMNS; ++v)
+        squares[v] = scale[v] == 0 ? squares[v] : column_total(1, v, x, y, scratch);
+#endif
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v) {
         const long column = tile * TILE + COLUMN(x, v);
-        real total = 0, squares = 0;
-#pragma unroll 4
-        for (int other = 0; other < (y == 0 ? BRANCHES : 0); ++other) {
-            total += scratch[PLACE_OF(0, v, x, other)];
-            squares += scratch[PLACE_OF(1, v, x, other)];
-        }
+        const real factor = scale[v] == 0 ? (real)1 : scale[v], delta = total[v] / (real)rows * factor;
+        const real spread = squares[v] / (real)rows - delta * delta;
         if (y == 0 && column < pitch) {
-            const real delta = total / (real)rows, spread = squares - (real)rows * delta * delta;
             record[column] = sums->shift[v];
-            record[pitch + column] = total;
-            record[2 * pitch + column] = spread < 0 ? (real)0 : spread; /* keeps a NaN */
+            record[pitch + column] = total[v];
+            record[2 * pitch + column] = sqrt(spread < 0 ? (real)0 : spread) * scale_one_inverse(factor); /* keeps a NaN */
         }
     }
     BARRIER();
@@ -363,6 +436,9 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         for (int v = 0; v < COLUMNS; ++v) {
             sums.shift[v] = median(a[v], b[v], c[v]);
             sums.total[v] = sums.squares[v] = 0;
+#if RETAKES
+            sums.deviating[v] = 0;
+#endif
         }
     }
 #endif
@@ -403,7 +479,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
     }
 #if MOMENTS
     BARRIER();
-    give_columns(&sums, rows, moments + block * 3 * pitch, pitch, tile, x, y, scratch);
+    give_columns(&sums, &of, first_row, rows, moments + block * 3 * pitch, pitch, tile, x, y, scratch);
 #endif
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {

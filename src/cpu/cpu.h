@@ -42,7 +42,8 @@ typedef struct rc_cpu_sweep {
     const rc_view *view;
     const void *memory;
     bool moments;
-    bool entropy; /* with eps = 0 */
+    bool quotients; /* of the variances are taken: they are right at any scale of the states */
+    bool entropy;   /* with eps = 0 */
     size_t lag_count;
     const int64_t *lags;
     rc_cpu_grid grid;
@@ -114,6 +115,7 @@ typedef struct rc_cpu_weights {
     int64_t chunk_rows;
     int64_t chunk_sums; /* panel^2 panels (panels + 1) / 2 */
     double *sums;       /* (chunks, chunk_sums) */
+    bool *spoiled;      /* (panels), as of rc_cpu_gradient */
 } rc_cpu_weights;
 
 /* gradient: one write of the gradient to the states or to the reference, which in row r and column i is
@@ -124,7 +126,8 @@ typedef struct rc_cpu_weights {
 typedef struct rc_cpu_gradient {
     const rc_view *view;
     const void *memory;
-    bool reads; /* the input */
+    bool reads;   /* the input */
+    bool by_pair; /* and that for lags alone: rows without later and earlier ones are not read */
     const rc_gradient *to;
     void *gradient;
     rc_cpu_grid grid;
@@ -139,6 +142,7 @@ typedef struct rc_cpu_gradient {
     const void *product;           /* real (R, N), or NULL */
     const double *row_factors;     /* (R): of the product */
     double product_factor;
+    bool *spoiled; /* (tasks): whether a number that the task wrote is not finite */
 } rc_cpu_gradient;
 
 typedef void (*rc_cpu_task)(const void *work, int64_t task, void *scratch);

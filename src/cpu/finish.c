@@ -173,7 +173,7 @@ static int64_t population_kl(const finish *f, const rc_term *term, double *value
     }
     if (each)
         return skipped;
-    const bool mean = options->reduction == RATECL_REDUCTION_MEAN && skipped < f->N;
+    const bool mean = options->reduction == RATECL_REDUCTION_MEAN;
     *value = mean ? rc_total(&sum) / (double)(f->N - skipped) : rc_total(&sum);
     if (options->reg != 0)
         *value += options->reg * (sum_mean_squares(f, RC_STATES) + sum_mean_squares(f, RC_REFERENCE));

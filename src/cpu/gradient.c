@@ -11,6 +11,10 @@ enum { TILE = RC_TILE_COLUMNS, ROWS_AHEAD = 6, LATER = 0, EARLIER = 1 };
 /* What all rows have in common in a tile's columns: offset + slope (S - centre). */
 typedef struct columns {
     real offset[TILE], slope[TILE], centre[TILE];
+    /* The columns whose slope is beyond the reals, or so small that it has lost digits: their lines are added
+     * in double, and are 0 above. */
+    int64_t steep_count;
+    int32_t steep[TILE];
 } columns;
 
 /* For each row of a piece the rows tau steps later and earlier; the row itself where there is no such row. */
@@ -21,6 +25,7 @@ typedef struct neighbours {
 
 typedef struct thread_scratch {
     columns columns;
+    rc_vector spoiled; /* 0, or NaN where a number of the gradient is not finite */
     real piece[RC_PIECE_ROWS * RC_PIECE_LEADING];
     real gradient[RC_PIECE_ROWS * RC_PIECE_LEADING];
     neighbours lags[];
@@ -130,12 +135,25 @@ typedef struct piece {
     const real *row[RC_PIECE_ROWS];
 } piece;
 
+/* True if a slope is no normal real, with room for its product. */
+static bool is_steep(double slope)
+{
+    const double magnitude = fabs(slope);
+    return RC_REAL_BITS == 32 && slope != 0 && !(magnitude > 0x1p-100 && magnitude < 0x1p100);
+}
+
 /* Rounding the mean to a real takes `rest` from it, which may be large beside S - mean. */
 static void begin_columns(const rc_cpu_gradient *work, int64_t column, int64_t n, columns *c)
 {
+    c->steep_count = 0;
     for (int64_t j = 0; j < n; j++) {
         const int64_t i = column + j;
         c->centre[j] = (real)work->centre[i];
+        if (is_steep(work->beta[i])) {
+            c->offset[j] = c->slope[j] = 0;
+            c->steep[c->steep_count++] = (int32_t)j;
+            continue;
+        }
         c->slope[j] = (real)work->beta[i];
         const double rest = work->centre[i] - (double)c->centre[j];
         c->offset[j] = (real)(work->alpha[i] - work->beta[i] * rest);
@@ -178,6 +196,24 @@ static void add_entropies_eps(const rc_cpu_gradient *work, const piece *at, int6
     }
 }
 
+/* True if no term reads row k: that it is not finite is then of no account. */
+static bool is_unread(const rc_cpu_gradient *work, const piece *at, int64_t k, const neighbours *lags)
+{
+    bool unread = work->by_pair;
+    for (size_t l = 0; l < work->lag_count && unread; l++)
+        unread = lags[l].row[LATER][k] == at->row[k] && lags[l].row[EARLIER][k] == at->row[k];
+    return unread;
+}
+
+/* Add the lines of the steep columns. */
+static void add_steep(const rc_cpu_gradient *work, const columns *c, const piece *at, int64_t k, real *g)
+{
+    for (int64_t s = 0; s < c->steep_count; s++) {
+        const int64_t j = c->steep[s], i = at->column + j;
+        g[j] += (real)(work->alpha[i] + work->beta[i] * ((double)at->row[k][j] - work->centre[i]));
+    }
+}
+
 static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k,
                          const thread_scratch *scratch, real *g)
 {
@@ -186,7 +222,7 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
                                                   { begin_lag, begin_entropy_and_lag } };
     const int64_t r = at->first + k, N = work->view->shape[2];
     const neighbours *const lags = scratch->lags;
-    if (work->reads) {
+    if (work->reads && !is_unread(work, at, k, lags)) {
         row_inputs in = { .x = at->row[k], .ahead = rc_tile_ahead(work->view, ROWS_AHEAD) };
         const bool lag = work->lag_count > 0, entropy = find_entropy(work, r, &in);
         if (lag) {
@@ -195,16 +231,23 @@ static void row_gradient(const rc_cpu_gradient *work, const piece *at, int64_t k
             in.lag_factor = (real)work->lag_factors[0];
         }
         begin[lag][entropy](g, &scratch->columns, &in, at->n);
+        add_steep(work, &scratch->columns, at, k, g);
     } else {
         begin_constant(g, &scratch->columns, at->n);
     }
     for (size_t l = 1; l < work->lag_count; l++)
-        add_differences(g, at->row[k], lags[l].row[LATER][k], lags[l].row[EARLIER][k], at->n,
-                        (real)work->lag_factors[l]);
+        if (lags[l].row[LATER][k] != at->row[k] || lags[l].row[EARLIER][k] != at->row[k])
+            add_differences(g, at->row[k], lags[l].row[LATER][k], lags[l].row[EARLIER][k], at->n,
+                            (real)work->lag_factors[l]);
     add_entropies_eps(work, at, k, g);
     if (work->product)
         add_product(g, (const real *)work->product + r * N + at->column, at->n,
                     (real)(work->product_factor * work->row_factors[r]));
+}
+
+RC_LOOP rc_vector spoil_row(rc_vector spoiled, const real *g, int64_t n, real factor)
+{
+    return rc_spoil(spoiled, g, n, factor);
 }
 
 static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratch *scratch)
@@ -221,6 +264,7 @@ static void piece_gradient(const rc_cpu_gradient *work, piece *at, thread_scratc
         /* A row that lies as it was made is written while it is in the first-level cache. */
         real *const g = scratch->gradient + (by_row ? 0 : k * RC_PIECE_LEADING);
         row_gradient(work, at, k, scratch, g);
+        scratch->spoiled = spoil_row(scratch->spoiled, g, at->n, rc_spoil_factor(work->to->view.element));
         if (by_row) {
             const rc_rows to = rc_rows_find(&work->to->view, at->first + k, 1);
             rc_tile_store(work->to, work->gradient, &to, at->column, at->n, g, RC_PIECE_LEADING);
@@ -254,6 +298,7 @@ void rc_gradient_task(const void *gradient, int64_t task, void *thread)
     const int64_t left = task % grid->groups * grid->group_columns,
                   right = rc_least(N, left + grid->group_columns);
     thread_scratch *const scratch = thread;
+    scratch->spoiled = (rc_vector){ 0 };
     for (int64_t block = first; block < end; block += RC_BLOCK_ROWS)
         for (int64_t i = left; i < right; i += tile) {
             const int64_t n = rc_least(tile, right - i), block_end = rc_least(end, block + RC_BLOCK_ROWS);
@@ -264,5 +309,6 @@ void rc_gradient_task(const void *gradient, int64_t task, void *thread)
                 piece_gradient(work, &at, scratch);
             }
         }
+    work->spoiled[task] = rc_is_spoiled(scratch->spoiled);
     rc_tile_store_end();
 }

@@ -2,6 +2,7 @@
 /* The OpenMP path: contexts, and the order of an evaluation's passes. */
 #define _POSIX_C_SOURCE 200809L
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -122,40 +123,54 @@ static void run_correlation(rc_cpu_plan *plan, const void *states, const void *w
     }
 }
 
-static void run_gradient(rc_cpu_plan *plan, int input, const rc_evaluation *evaluation)
+static bool any(const bool *given, int64_t count)
+{
+    bool found = false;
+    for (int64_t k = 0; k < count; k++)
+        found |= given[k];
+    return found;
+}
+
+/* Return whether an element is not finite. */
+static bool run_gradient(rc_cpu_plan *plan, int input, const rc_evaluation *evaluation)
 {
     rc_cpu_gradient *const gradient = &plan->gradient[input];
     if (!plan->spec.gradients[input].wanted)
-        return;
+        return false;
     gradient->memory = evaluation->inputs[input];
     gradient->gradient = evaluation->gradients[input];
     gradient->product_factor = evaluation->scale / (double)rc_view_rows(gradient->view);
-    run(plan, plan->passes->gradient, gradient, gradient->grid.bands * gradient->grid.groups);
+    const int64_t tasks = gradient->grid.bands * gradient->grid.groups;
+    run(plan, plan->passes->gradient, gradient, tasks);
+    return any(gradient->spoiled, tasks);
 }
 
-static void run_weights(rc_cpu_plan *plan, const rc_evaluation *evaluation)
+static bool run_weights(rc_cpu_plan *plan, const rc_evaluation *evaluation)
 {
     rc_cpu_weights *const work = &plan->weights;
     if (!plan->spec.gradients[RC_WEIGHTS].wanted)
-        return;
+        return false;
     work->states_memory = evaluation->inputs[RC_STATES];
     work->gradient = evaluation->gradients[RC_WEIGHTS];
     work->factor = evaluation->scale / (double)rc_view_rows(work->states);
     run(plan, plan->passes->weights, work, work->parts * work->chunks);
     run(plan, plan->passes->weights_gradient, work, work->panels);
+    return any(work->spoiled, work->panels);
 }
 
 static void run_gradients(rc_cpu_plan *plan, const rc_cpu_sums *sums, const rc_evaluation *evaluation)
 {
+    bool spoiled = false;
     if (!rc_wants_gradients(&plan->spec))
         return;
     rc_cpu_coefficients_find(&plan->spec, sums, evaluation, &plan->coefficients);
     if (plan->correlation.forms)
         rc_cpu_row_factors(&plan->spec, plan->coefficients.hebbian, plan->batch_forms,
                            plan->correlation.forms);
-    run_gradient(plan, RC_STATES, evaluation);
-    run_gradient(plan, RC_REFERENCE, evaluation);
-    run_weights(plan, evaluation);
+    spoiled |= run_gradient(plan, RC_STATES, evaluation);
+    spoiled |= run_gradient(plan, RC_REFERENCE, evaluation);
+    spoiled |= run_weights(plan, evaluation);
+    evaluation->skipped[plan->spec.term_count] = spoiled;
 }
 
 static ratecl_status evaluate(void *plan_state, const rc_evaluation *evaluation)
@@ -173,7 +188,19 @@ static ratecl_status evaluate(void *plan_state, const rc_evaluation *evaluation)
     if (plan->spec.uses[RC_WEIGHTS])
         run_correlation(plan, inputs[RC_STATES], inputs[RC_WEIGHTS], sums.hebbian);
     rc_cpu_finish(&plan->spec, &sums, evaluation->values, evaluation->skipped);
+    evaluation->skipped[plan->spec.term_count] = 0;
     run_gradients(plan, &sums, evaluation);
+    return RATECL_OK;
+}
+
+static ratecl_status read_moments(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                  double *deviation)
+{
+    const rc_cpu_sweep *const sweep = &((const rc_cpu_plan *)plan_state)->sweep[input];
+    for (int64_t k = 0; k < count; k++) {
+        mean[k] = sweep->mean[first + k];
+        deviation[k] = sqrt(sweep->deviations[first + k]); /* by now divided by the number of rows */
+    }
     return RATECL_OK;
 }
 
@@ -228,4 +255,5 @@ const rc_path rc_cpu_path = { .context_release = free,
                               .has_fp64 = has_fp64,
                               .plan_create = rc_cpu_plan_create,
                               .plan_release = rc_cpu_plan_release,
-                              .evaluate = evaluate };
+                              .evaluate = evaluate,
+                              .read_moments = read_moments };

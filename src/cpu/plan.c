@@ -76,6 +76,7 @@ static ratecl_status plan_sweep(rc_cpu_plan *plan, int input)
     const bool states = input == RC_STATES;
     sweep->view = &spec->inputs[input];
     sweep->moments = states ? spec->moments : spec->uses[RC_REFERENCE];
+    sweep->quotients = spec->uses[RC_REFERENCE];
     sweep->entropy = states && rc_sweep_has_entropy(spec);
     sweep->lag_count = states ? spec->lag_count : 0;
     sweep->lags = spec->lags;
@@ -201,6 +202,7 @@ static ratecl_status plan_weights(rc_cpu_plan *plan)
     work->chunks = rc_divide_up(R, work->chunk_rows);
     work->chunk_sums = panel * panel * work->panels * (work->panels + 1) / 2;
     want_scratch(plan, RC_STEP_ROWS * (size_t)((2 * work->leading + panel) * real_bytes));
+    RC_TRY(take(plan, &work->spoiled, work->panels, 1, sizeof(bool)));
     return take(plan, &work->sums, work->chunks, work->chunk_sums, sizeof(double));
 }
 
@@ -242,6 +244,7 @@ static ratecl_status plan_gradient(rc_cpu_plan *plan, int input)
         return RATECL_OK;
     gradient->view = &spec->inputs[input];
     gradient->reads = spec->gradient_reads;
+    gradient->by_pair = !spec->moments && spec->entropy_count == 0;
     gradient->to = &spec->gradients[input];
     gradient->grid = cut_grid(gradient->view);
     gradient->alpha = coefficients->alpha[input];
@@ -260,7 +263,7 @@ static ratecl_status plan_gradient(rc_cpu_plan *plan, int input)
             RC_TRY(plan_entropy_rows(plan, gradient));
     }
     want_scratch(plan, plan->passes->gradient_scratch(gradient->lag_count));
-    return RATECL_OK;
+    return take(plan, &gradient->spoiled, gradient->grid.bands, gradient->grid.groups, sizeof(bool));
 }
 
 static ratecl_status plan_fill(rc_cpu_plan *plan)

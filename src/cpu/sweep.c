@@ -21,6 +21,7 @@ typedef struct columns {
     real shift[TILE];
     double sum[TILE];
     double squares[TILE];
+    rc_bits deviating[TILE]; /* all bits of d where they are wanted: 0 where every d is */
     uint32_t whole_sum[TILE];
     uint32_t whole_squares[TILE];
 } columns;
@@ -191,6 +192,7 @@ RC_LOOP void begin_columns(columns *c, const real *const row[3], int64_t n)
 #pragma omp simd
     for (int64_t j = 0; j < rc_divide_up(n, RC_LANES) * RC_LANES; j++)
         c->sum[j] = c->squares[j] = 0;
+    memset(c->deviating, 0, sizeof *c->deviating * (size_t)(rc_divide_up(n, RC_LANES) * RC_LANES));
 }
 
 RC_LOOP void add_one_row(columns *c, const real *row, int64_t n)
@@ -200,12 +202,14 @@ RC_LOOP void add_one_row(columns *c, const real *row, int64_t n)
         const real d = row[j] - c->shift[j];
         c->sum[j] += (double)d;
         c->squares[j] += (double)(d * d);
+        c->deviating[j] |= d != 0;
     }
 }
 
-/* Eight rows; those that lie `ahead` bytes after them are fetched, unless that is 0. */
+/* Eight rows; those that lie `ahead` bytes after them are fetched, unless that is 0. With `bits` they leave
+ * those of their deviations. */
 RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead,
-                               const bool fetch)
+                               const bool fetch, const bool bits)
 {
     for (int64_t j = 0; j < n; j += RC_LANES) {
         const rc_vector shift = rc_load(c->shift + j);
@@ -216,6 +220,13 @@ RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], in
             if (fetch)
                 rc_fetch(row[k] + j, ahead);
         }
+        if (bits) {
+            rc_bit_vector all;
+            memcpy(&all, c->deviating + j, sizeof all);
+            for (int k = 0; k < GROUP_ROWS; k++)
+                all |= (rc_bit_vector)d[k];
+            memcpy(c->deviating + j, &all, sizeof all);
+        }
         rc_add_lanes(c->sum + j, ((d[0] + d[1]) + (d[2] + d[3])) + ((d[4] + d[5]) + (d[6] + d[7])));
         rc_add_lanes(c->squares + j, ((d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3])) +
                                          ((d[4] * d[4] + d[5] * d[5]) + (d[6] * d[6] + d[7] * d[7])));
@@ -225,9 +236,25 @@ RC_INLINE void take_eight_rows(columns *c, const real *const row[GROUP_ROWS], in
 RC_LOOP void add_eight_rows(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
 {
     if (ahead != 0)
-        take_eight_rows(c, row, n, ahead, true);
+        take_eight_rows(c, row, n, ahead, true, false);
     else
-        take_eight_rows(c, row, n, 0, false);
+        take_eight_rows(c, row, n, 0, false, false);
+}
+
+RC_LOOP void add_eight_rows_with_bits(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead)
+{
+    if (ahead != 0)
+        take_eight_rows(c, row, n, ahead, true, true);
+    else
+        take_eight_rows(c, row, n, 0, false, true);
+}
+
+typedef void add_function(columns *c, const real *const row[GROUP_ROWS], int64_t n, int64_t ahead);
+
+/* The function for eight rows: the bits are for columns that may be taken again. */
+static add_function *adding(const rc_cpu_sweep *sweep)
+{
+    return RC_REAL_BITS == 32 && sweep->quotients ? add_eight_rows_with_bits : add_eight_rows;
 }
 
 /* The same of whole numbers: sums of eight are exact in reals. */
@@ -281,10 +308,11 @@ RC_LOOP void end_counts(columns *c, int64_t n, int64_t rows)
     }
 }
 
-static void add_moments(columns *c, const real *const *row, int64_t rows, int64_t n)
+static void add_moments(const rc_cpu_sweep *sweep, columns *c, const real *const *row, int64_t rows,
+                        int64_t n)
 {
     if (rows == GROUP_ROWS)
-        add_eight_rows(c, row, n, 0);
+        adding(sweep)(c, row, n, 0);
     for (int64_t k = 0; rows < GROUP_ROWS && k < rows; k++)
         add_one_row(c, row[k], n);
 }
@@ -306,6 +334,13 @@ RC_LOOP void merge_columns(const columns *c, int64_t n, int64_t rows, int64_t be
             rc_merge_moments(&mean[j], &deviations[j], (double)before, block_mean, block_deviations, count);
         }
     }
+}
+
+/* True if the squares of a column have left the range of reals: their sum is below that of a few that have
+ * all their digits, or not finite, and not because there is no deviation. */
+static inline bool is_out_of_range(const columns *c, int64_t j)
+{
+    return !(c->squares[j] > 0x1p-110 && c->squares[j] < 0x1p120) && c->deviating[j] != 0;
 }
 
 /* ---- A part of a task ---- */
@@ -378,7 +413,7 @@ static void add_streams(const rc_cpu_sweep *sweep, region at, columns *c)
     for (int64_t k = 0; k < length; k++) {
         for (int64_t s = 0; s < GROUP_ROWS; s++)
             row[s] = row_at(sweep, at, at.first + s * length + k);
-        add_eight_rows(c, row, at.n, ahead);
+        adding(sweep)(c, row, at.n, ahead);
     }
     for (int64_t r = at.first + GROUP_ROWS * length; r < at.first + at.rows; r++)
         add_one_row(c, row_at(sweep, at, r), at.n);
@@ -430,11 +465,48 @@ static void add_piece(const rc_cpu_sweep *sweep, const piece *p, region at, colu
         for (int64_t k = 0; k < p->rows.count; k += GROUP_ROWS) {
             const int64_t end = rc_least(p->rows.count, k + GROUP_ROWS);
             if (l == 0 && sweep->moments && !counts(sweep))
-                add_moments(c, p->row + k, end - k, at.n);
+                add_moments(sweep, c, p->row + k, end - k, at.n);
             add_rows(sweep, p, k, end, at, l == 0 && sweep->entropy, later, sums, squares);
         }
         if (l < sweep->lag_count)
             sums->lags[l] += rc_sum_lanes(squares);
+    }
+}
+
+/* Take the columns [begin, begin + n) again in double, n <= RC_LANES, of which `again` tells those that are
+ * to be. */
+static void retake_vector(const rc_cpu_sweep *sweep, region at, int64_t begin, int64_t n,
+                          const bool again[RC_LANES], real *copy, columns *c)
+{
+    double sum[RC_LANES] = { 0 }, squares[RC_LANES] = { 0 };
+    for (int64_t r = at.first; r < at.first + at.rows; r += RC_PIECE_ROWS) {
+        const real *row[RC_PIECE_ROWS];
+        const rc_rows rows = rc_rows_find(sweep->view, r, rc_least(RC_PIECE_ROWS, at.first + at.rows - r));
+        rc_tile_rows(sweep->view, sweep->memory, &rows, at.column + begin, n, copy, row);
+        for (int64_t k = 0; k < rows.count; k++)
+            for (int64_t j = 0; j < n; j++) {
+                const double d = (double)row[k][j] - (double)c->shift[begin + j];
+                sum[j] += d;
+                squares[j] += d * d;
+            }
+    }
+    for (int64_t j = 0; j < n; j++)
+        if (again[j]) {
+            c->sum[begin + j] = sum[j];
+            c->squares[begin + j] = squares[j];
+        }
+}
+
+/* Take the columns again whose squares have left the range of reals. */
+static void retake_columns(const rc_cpu_sweep *sweep, region at, real *copy, columns *c)
+{
+    for (int64_t begin = 0; begin < at.n; begin += RC_LANES) {
+        const int64_t n = rc_least(RC_LANES, at.n - begin);
+        bool again[RC_LANES] = { false }, any = false;
+        for (int64_t j = 0; j < n; j++)
+            any |= again[j] = is_out_of_range(c, begin + j);
+        if (any)
+            retake_vector(sweep, at, begin, n, again, copy, c);
     }
 }
 
@@ -490,6 +562,8 @@ void rc_sweep_task(const void *work, int64_t task, void *scratch)
         for (int64_t i = left; i < right; i += tile) {
             const region at = { r, rows, i, rc_least(tile, right - i) };
             sweep_tile(sweep, at, scratch, &c, row_sums, lag_sums);
+            if (RC_REAL_BITS == 32 && sweep->quotients && !counts(sweep))
+                retake_columns(sweep, at, ((thread_scratch *)scratch)->now, &c);
             if (sweep->moments)
                 merge_columns(&c, at.n, rows, r - first, sweep->mean + band * N + i,
                               sweep->deviations + band * N + i);

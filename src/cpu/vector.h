@@ -179,6 +179,31 @@ RC_INLINE double rc_sum(rc_vector x)
     return rc_sum_lanes(sums);
 }
 
+/* Add x - x of each number, which is 0 but for infinities and NaN, to `spoiled`. What is written to f32 must
+ * be in its range: in double, `factor` takes an end of that range to the end of double's; otherwise it is 1.
+ */
+RC_INLINE rc_vector rc_spoil(rc_vector spoiled, const real *x, int64_t n, real factor)
+{
+    for (int64_t j = 0; j < n; j += RC_LANES) {
+        const rc_vector v = factor * rc_load_up_to(x + j, n - j);
+        spoiled += v - v;
+    }
+    return spoiled;
+}
+
+static inline real rc_spoil_factor(ratecl_element written)
+{
+    return RC_REAL_BITS == 64 && written == RATECL_F32 ? (real)0x1p896 : 1;
+}
+
+RC_INLINE bool rc_is_spoiled(rc_vector spoiled)
+{
+    bool any = false;
+    for (int l = 0; l < RC_LANES; l++)
+        any |= spoiled[l] != 0;
+    return any;
+}
+
 /* e of a mean in [2^(e-1), 2^e); 0 where there is none. */
 static inline int rc_exponent_of(double mean)
 {

@@ -109,13 +109,16 @@ void rc_weights_gradient_task(const void *weights, int64_t p, void *scratch)
     const rc_view *const view = &work->to->view;
     const int64_t N = work->states->shape[2], column = p * PANEL, columns = rc_least(PANEL, N - column);
     const rc_rows below = rc_rows_find(view, column, columns);
+    rc_vector spoiled = { 0 };
     real *const block = scratch, *const transpose = block + PANEL * PANEL;
     for (int64_t q = 0; q <= p; q++) {
         const int64_t row = q * PANEL;
         const rc_rows above = rc_rows_find(view, row, rc_least(PANEL, N - row));
         take_block(work, q, p, block, transpose);
+        spoiled = rc_spoil(spoiled, block, PANEL * PANEL, rc_spoil_factor(view->element));
         rc_tile_store(work->to, work->gradient, &above, column, columns, block, PANEL);
         if (q < p)
             rc_tile_store(work->to, work->gradient, &below, row, PANEL, transpose, PANEL);
     }
+    work->spoiled[p] = rc_is_spoiled(spoiled);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "builder.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,15 +39,19 @@ ratecl_status rc_cl_scratch_reals(rc_cl_builder *b, int64_t count, cl_mem *buffe
 ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buffer)
 {
     const bool wide = b->plan->real_bytes == sizeof(cl_double);
-    cl_float *narrowed = calloc(count + 1, sizeof *narrowed);
-    if (!narrowed)
-        return rc_fail_memory(count * sizeof *narrowed);
-    for (size_t k = 0; k < count; ++k)
-        narrowed[k] = rc_cl_positive_real_of(b->spec->epsilons[k]).f32;
-    const void *content = wide ? (const void *)b->spec->epsilons : narrowed;
+    char *reals = calloc(2 * count + 1, b->plan->real_bytes);
+    if (!reals)
+        return rc_fail_memory(2 * count * b->plan->real_bytes);
+    for (size_t k = 0; k < count; ++k) {
+        const rc_cl_real both[2] = { rc_cl_positive_real_of(b->spec->epsilons[k]),
+                                     rc_cl_real_of(log(b->spec->epsilons[k])) };
+        for (size_t l = 0; l < 2; ++l)
+            memcpy(reals + (l * count + k) * b->plan->real_bytes,
+                   wide ? (const void *)&both[l].f64 : &both[l].f32, b->plan->real_bytes);
+    }
     const ratecl_status status =
-        rc_cl_scratch(b, (int64_t)count, b->plan->real_bytes, count > 0 ? content : NULL, buffer);
-    free(narrowed);
+        rc_cl_scratch(b, 2 * (int64_t)count, b->plan->real_bytes, count > 0 ? reals : NULL, buffer);
+    free(reals);
     return status;
 }
 

@@ -135,6 +135,12 @@ static inline bool rc_is_contiguous(const rc_view *view)
     return view->strides[2] == 1 || view->shape[2] == 1;
 }
 
+/* The place, in longs, of what says in the results whether a gradient is not finite. */
+static inline cl_long rc_cl_spoiled_place(const rc_cl_plan *plan)
+{
+    return (cl_long)(plan->skipped_offset / sizeof(cl_long) + plan->spec->term_count);
+}
+
 /* Whether it is the time steps that are neighbours. */
 static inline bool rc_is_along(const rc_view *view)
 {
@@ -156,7 +162,8 @@ void rc_cl_programs_free(rc_cl_programs *programs);
 ratecl_status rc_cl_scratch(rc_cl_builder *b, int64_t count, size_t bytes, const void *content,
                             cl_mem *buffer);
 ratecl_status rc_cl_scratch_reals(rc_cl_builder *b, int64_t count, cl_mem *buffer);
-/* The first `count` of the spec's epsilons, as reals. */
+/* The first `count` of the spec's epsilons, as reals, and then their logarithms: those of an eps below the
+ * range of reals, too. */
 ratecl_status rc_cl_scratch_epsilons(rc_cl_builder *b, size_t count, cl_mem *buffer);
 
 /* A new step with kernel `name`; the plan owns the kernel from here on. */

@@ -115,10 +115,12 @@ typedef struct rc_cl_plan {
     cl_mem *buffers; /* scratch that the steps hold */
     size_t buffer_count;
 
-    cl_mem results; /* value_count + 1 reals, and from skipped_offset on term_count longs: one transfer brings
-                       all */
+    cl_mem results; /* value_count + 1 reals, and from skipped_offset on term_count + 1 longs, as of
+                       rc_evaluation: one transfer brings all */
     size_t results_bytes, skipped_offset;
     char *host_results;
+
+    cl_mem statistics[2]; /* of the states and the reference: scratch that finish reads */
 
     cl_kernel coefficients; /* NULL where there is no gradient; its first arguments change */
     cl_mem cotangents;      /* (cotangent_count, N) reals, for those from host memory */
@@ -210,6 +212,11 @@ ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchang
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);
 
 ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluation);
+
+/* ---- finish.c ---- */
+
+ratecl_status rc_cl_read_moments(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                 double *deviation);
 
 /* Set the arguments of coefficients that differ from one evaluation to the next. */
 ratecl_status rc_cl_set_coefficients(const rc_cl_plan *plan, const rc_cl_exchange *exchange);

@@ -43,6 +43,7 @@ const rc_path rc_cl_path = {
     .plan_create = rc_cl_plan_create,
     .plan_release = rc_cl_plan_release,
     .evaluate = rc_cl_plan_evaluate,
+    .read_moments = rc_cl_read_moments,
     .tuner = &rc_cl_tuner,
 };
 

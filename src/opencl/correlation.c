@@ -319,6 +319,7 @@ ratecl_status rc_cl_add_weights_gradient(rc_cl_builder *b)
     step->groups = rc_is_cpu_family(t) ? blocks * blocks : square_pairs(t, N);
     step->units = 1;
     step->unit_rows = N;
+    const cl_long spoiled_place = rc_cl_spoiled_place(b->plan);
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(N), ARGUMENT(slots), ARGUMENT(triangles),
-                         ARGUMENT(slot_reals));
+                         ARGUMENT(slot_reals), ARGUMENT(b->plan->results), ARGUMENT(spoiled_place));
 }

@@ -119,7 +119,7 @@ ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped
             memcpy(&narrow, plan->host_results + k * sizeof narrow, sizeof narrow);
             values[k] = (double)narrow;
         }
-    for (size_t k = 0; k < plan->spec->term_count; ++k) {
+    for (size_t k = 0; k <= plan->spec->term_count; ++k) {
         cl_long count;
         memcpy(&count, plan->host_results + plan->skipped_offset + k * sizeof count, sizeof count);
         skipped[k] = count;

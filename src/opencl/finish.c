@@ -23,7 +23,7 @@ enum {
     NEURON_TERM,
     INTEGERS
 };
-enum { WEIGHT, TARGET, TARGET_LOW, REG, VAR_FLOOR, SCALE, REALS };
+enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS };
 
 /* Pack where a term's partials and its factor in the gradient lie, and what its value is divided by. */
 static void pack_sums(const rc_cl_builder *b, const rc_term *term, size_t k, cl_long *integers, double *scale)
@@ -75,25 +75,20 @@ static void pack_term(const rc_cl_builder *b, size_t k, cl_long *integers, doubl
     if (b->plan->real_bytes == sizeof(cl_float) && fabs(o->target) <= FLT_MAX)
         reals[TARGET_LOW] = o->target - (double)(cl_float)o->target;
     reals[REG] = o->reg;
-    reals[VAR_FLOOR] = o->var_floor;
+    reals[FLOOR] = sqrt(o->var_floor);
     pack_sums(b, term, k, integers, &reals[SCALE]);
 }
 
 /* Doubles become reals of the plan's precision, in place. */
-static ratecl_status narrow(const rc_cl_plan *plan, double *reals, size_t count)
+static void narrow(const rc_cl_plan *plan, double *reals, size_t count)
 {
     if (plan->real_bytes == sizeof(cl_double))
-        return RATECL_OK;
+        return;
     for (size_t k = 0; k < count; ++k) {
-        if (fabs(reals[k]) > FLT_MAX)
-            return rc_fail(RATECL_ERROR_ARGUMENT,
-                           "options.terms[%zu] has a parameter of %g: expected one within the range of f32",
-                           k / REALS, reals[k]);
-        const bool is_floor = k % REALS == VAR_FLOOR; /* which stays one */
+        const bool is_floor = k % REALS == FLOOR; /* which stays one */
         const cl_float narrower = (is_floor ? rc_cl_positive_real_of(reals[k]) : rc_cl_real_of(reals[k])).f32;
         memcpy((char *)reals + k * sizeof narrower, &narrower, sizeof narrower);
     }
-    return RATECL_OK;
 }
 
 ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
@@ -110,7 +105,7 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
             if (rc_cl_is_of_neurons(&b->spec->terms[k]))
                 integers[of_neurons++ * INTEGERS + NEURON_TERM] = (cl_long)k;
         }
-        status = narrow(b->plan, reals, count * REALS);
+        narrow(b->plan, reals, count * REALS);
     }
     if (status == RATECL_OK)
         status = rc_cl_scratch(b, (int64_t)count * INTEGERS, sizeof *integers, integers, &b->integers);
@@ -119,6 +114,33 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
     free(integers);
     free(reals);
     return status;
+}
+
+/* Read `count` reals from index `first` on of a row of an input's statistics, (3, N), as doubles. */
+static ratecl_status read_statistics(const rc_cl_plan *plan, int input, int64_t row, int64_t first,
+                                     int64_t count, double *reals)
+{
+    const size_t at = (size_t)(row * plan->spec->inputs[RC_STATES].shape[2] + first);
+    CL_TRY(clEnqueueReadBuffer(plan->transfers, plan->statistics[input], CL_TRUE, at * plan->real_bytes,
+                               (size_t)count * plan->real_bytes, reals, 1, &plan->last, NULL));
+    for (int64_t k = count - 1; k >= 0 && plan->real_bytes == sizeof(cl_float); --k) {
+        cl_float narrow;
+        memcpy(&narrow, (const char *)reals + k * (int64_t)sizeof narrow, sizeof narrow);
+        reals[k] = (double)narrow;
+    }
+    return RATECL_OK;
+}
+
+ratecl_status rc_cl_read_moments(void *plan_state, int input, int64_t first, int64_t count, double *mean,
+                                 double *deviation)
+{
+    const rc_cl_plan *plan = plan_state;
+    /* `deviation` holds the mean's second part meanwhile. */
+    RC_TRY(read_statistics(plan, input, 0, first, count, mean));
+    RC_TRY(read_statistics(plan, input, 1, first, count, deviation));
+    for (int64_t k = 0; k < count; ++k)
+        mean[k] += deviation[k];
+    return read_statistics(plan, input, 2, first, count, deviation);
 }
 
 /* Make room for what finish leaves for the gradients. */
@@ -145,6 +167,8 @@ ratecl_status rc_cl_add_finish(rc_cl_builder *b)
         RC_TRY(make_coefficients(b));
     const int64_t groups = rc_ceil_div(b->job[RC_JOB_NEURONS], b->job[RC_JOB_FINISH_COLUMNS]);
     rc_cl_step *step;
+    plan->statistics[RC_STATES] = b->statistics[RC_STATES];
+    plan->statistics[RC_REFERENCE] = b->statistics[RC_REFERENCE];
     RC_TRY(rc_cl_add_merge_launch(b, "finish", gradients ? groups : 1, &step));
     if (gradients)
         plan->coefficients = step->kernel;

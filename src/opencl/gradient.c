@@ -35,9 +35,10 @@ static void gradient_options(const rc_cl_builder *b, int input, const gradient_p
     used += snprintf(
         options + used, bytes - (size_t)used,
         " -DELEMENT=%d -DOUTPUT=%d -DACCUMULATE=%d -DREADS=%d -DSLOPES=%d -DLAGS=%zu -DENTROPIES=%zu "
-        "-DZERO_FIRST=%d -DPRODUCT=%d",
+        "-DZERO_FIRST=%d -DPRODUCT=%d -DDIVERGENCE=%d",
         (int)view->element, gradient->view.element == RATECL_F64, gradient->accumulate, parts->reads,
-        parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product);
+        parts->slopes, parts->lags, parts->entropies, rc_sweep_has_entropy(spec), parts->product,
+        spec->uses[RC_REFERENCE]);
     if (rc_is_cpu_family(&b->plan->tuning))
         snprintf(options + used, bytes - (size_t)used,
                  " -DCONTIGUOUS=%d -DOUTPUT_CONTIGUOUS=%d -DOUTPUT_ALONG=%d -DSTREAM=%d",
@@ -56,6 +57,7 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     gradient_options(b, input, parts, &grid, options, sizeof options);
     rc_cl_step *step;
     cl_mem epsilons;
+    const cl_long spoiled_place = rc_cl_spoiled_place(b->plan);
     RC_TRY(rc_cl_scratch_epsilons(b, parts->entropies, &epsilons));
     RC_TRY(rc_cl_add_step(b, "gradient.cl", options, "gradient", grid.across * grid.down, &step));
     step->input = parts->reads ? input : RC_NO_INPUT;
@@ -75,7 +77,8 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
                          ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(b->statistics[input]),
                          ARGUMENT(b->lines[input]), ARGUMENT(b->factors), ARGUMENT(b->taus),
                          ARGUMENT(epsilons), ARGUMENT(b->row_factors), ARGUMENT(b->product),
-                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies));
+                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies), ARGUMENT(b->plan->results),
+                         ARGUMENT(spoiled_place));
 }
 
 ratecl_status rc_cl_add_gradients(rc_cl_builder *b)

@@ -239,7 +239,7 @@ static ratecl_status diagnose(const ratecl_plan *plan)
     }
     const void *const memory[RC_INPUT_COUNT] = { mapped[0], mapped[1], mapped[2] };
     if (status == RATECL_OK)
-        status = rc_diagnose(plan, memory);
+        status = rc_diagnose(plan, memory, NULL);
     for (int k = 0; k < RC_INPUT_COUNT; ++k)
         if (mapped[k])
             clEnqueueUnmapMemObject(queue, state->inputs[k], mapped[k], 0, NULL, NULL);

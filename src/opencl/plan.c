@@ -188,12 +188,13 @@ static ratecl_status make_queue(rc_cl_plan *plan)
     return plan->transfers ? RATECL_OK : rc_cl_fail("clCreateCommandQueue", code);
 }
 
-/* Make room for the values and, behind them, the numbers of skipped neurons. */
+/* Make room for the values and, behind them, the numbers of skipped neurons and whether a gradient is
+ * spoiled. */
 static ratecl_status make_results(rc_cl_plan *plan)
 {
     const size_t values_bytes = (plan->spec->value_count + 1) * plan->real_bytes;
     plan->skipped_offset = (values_bytes + sizeof(cl_long) - 1) / sizeof(cl_long) * sizeof(cl_long);
-    plan->results_bytes = plan->skipped_offset + plan->spec->term_count * sizeof(cl_long);
+    plan->results_bytes = plan->skipped_offset + (plan->spec->term_count + 1) * sizeof(cl_long);
     plan->host_results = calloc(1, plan->results_bytes);
     if (!plan->host_results)
         return rc_fail_memory(plan->results_bytes);

@@ -211,10 +211,11 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     const cl_long blocks = grid.blocks, zero = 0, pitch = b->at.pitch;
     char options[400];
     int used = rc_cl_grid_options(plan, &grid, options, sizeof options);
-    used += snprintf(options + used, sizeof options - (size_t)used,
-                     " -DELEMENT=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d",
-                     (int)view->element, wants->moments, wants->sums, wants->entropy, wants->lags,
-                     wants->entropy == 2 && rc_wants_gradients(spec));
+    used +=
+        snprintf(options + used, sizeof options - (size_t)used,
+                 " -DELEMENT=%d -DMOMENTS=%d -DSUMS=%d -DENTROPY=%d -DLAGS=%zu -DGRADIENT=%d -DDIVERGENCE=%d",
+                 (int)view->element, wants->moments, wants->sums, wants->entropy, wants->lags,
+                 wants->entropy == 2 && rc_wants_gradients(spec), spec->uses[RC_REFERENCE]);
     if (rc_is_cpu_family(&plan->tuning))
         snprintf(options + used, sizeof options - (size_t)used, " -DCONTIGUOUS=%d",
                  rc_is_contiguous(view) && N > 1);
