@@ -99,7 +99,7 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
 /* As many rounds of rows in a block as leave thousands of work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
-    enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16 };
+    enum { GROUPS_WANTED = 1024, ROWS_UNIT = 16 };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = rc_min(rc_max(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = rc_round_up(round * rounds, ROWS_UNIT);
