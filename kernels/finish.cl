@@ -352,18 +352,26 @@ enum { TERMS_AT_ONCE = 16 };
 #define PUT_SHARE(to, from, count) \
     _Pragma("unroll") for (int k = 0; k < SHARE(count); ++k) (to)[min(k * LANES + LANE, (int)(count)-1)] = (from)[k]
 
-/* Copy the job and TERMS_AT_ONCE terms from number `first` on. */
-INLINE void stage(local long *job, local long *integers, local real *reals, global const long *given_job,
-                  global const long *given_integers, global const real *given_reals, long first)
+/* Copy TERMS_AT_ONCE terms from number `first` on. */
+INLINE void stage_terms(local long *integers, local real *reals, global const long *given_integers,
+                        global const real *given_reals, long first)
 {
-    long of_job[SHARE(JOB_PARAMETERS)], of_terms[SHARE(TERMS_AT_ONCE * INTEGERS)];
+    long of_terms[SHARE(TERMS_AT_ONCE * INTEGERS)];
     real numbers[SHARE(TERMS_AT_ONCE * REALS)];
-    FETCH_SHARE(of_job, given_job, JOB_PARAMETERS);
     FETCH_SHARE(of_terms, given_integers + first * INTEGERS, TERMS_AT_ONCE * INTEGERS);
     FETCH_SHARE(numbers, given_reals + first * REALS, TERMS_AT_ONCE * REALS);
-    PUT_SHARE(job, of_job, JOB_PARAMETERS);
     PUT_SHARE(integers, of_terms, TERMS_AT_ONCE * INTEGERS);
     PUT_SHARE(reals, numbers, TERMS_AT_ONCE * REALS);
+}
+
+/* Copy the job and the first terms. */
+INLINE void stage(local long *job, local long *integers, local real *reals, global const long *given_job,
+                  global const long *given_integers, global const real *given_reals)
+{
+    long of_job[SHARE(JOB_PARAMETERS)];
+    FETCH_SHARE(of_job, given_job, JOB_PARAMETERS);
+    stage_terms(integers, reals, given_integers, given_reals, 0);
+    PUT_SHARE(job, of_job, JOB_PARAMETERS);
 }
 #endif
 
@@ -536,11 +544,11 @@ INLINE void give_population(global const real *states, global const real *refere
 }
 
 /* The neurons of a work-group, of which some have none: their statistics, and what they add to sums over neurons. */
-INLINE void merge_neurons(SHARED long *job, long group, global const real *moments,
+INLINE void merge_neurons(SHARED const long *job, long group, global const real *moments,
                           global const real *reference_moments, global const long *integers, global const real *reals,
                           global real *states, global real *reference, global real *values, global real *partials,
                           local realv *scratch, local real *reals_scratch, local long *staged_integers,
-                          local real *staged_reals, global const long *given_job)
+                          local real *staged_reals)
 {
     const long N = job[NEURONS], columns = job[GROUP_COLUMNS], terms = job[NEURON_TERMS];
     const long first = group < job[COLUMN_GROUPS] ? group * columns : 0;
@@ -563,7 +571,7 @@ INLINE void merge_neurons(SHARED long *job, long group, global const real *momen
         const long k = next;
         if (k >= base + TERMS_AT_ONCE) {
             base = k;
-            stage(job, staged_integers, staged_reals, given_job, integers, reals, base);
+            stage_terms(staged_integers, staged_reals, integers, reals, base);
         }
         BARRIER();
         local const long *term = staged_integers + (k - base) * INTEGERS;
@@ -769,7 +777,7 @@ merge(global const long *restrict given_job, global const long *restrict integer
 #if STAGES
     local long job[JOB_PARAMETERS], staged_integers[TERMS_AT_ONCE * INTEGERS];
     local real staged_reals[TERMS_AT_ONCE * REALS];
-    stage(job, staged_integers, staged_reals, given_job, integers, reals, 0);
+    stage(job, staged_integers, staged_reals, given_job, integers, reals);
     BARRIER();
 #else
     global const long *job = given_job;
@@ -782,7 +790,7 @@ merge(global const long *restrict given_job, global const long *restrict integer
     long place = -1; /* of the work-group's partial */
 #if MOMENTS
     merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials, scratch,
-                  reals_scratch, staged_integers, staged_reals, given_job);
+                  reals_scratch, staged_integers, staged_reals);
 #endif
 #if ENTROPY
     mine = merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, scratch,
@@ -1164,7 +1172,7 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
 #if STAGES
     local long job[JOB_PARAMETERS], integers[TERMS_AT_ONCE * INTEGERS];
     local real reals[TERMS_AT_ONCE * REALS];
-    stage(job, integers, reals, given_job, given_integers, given_reals, 0);
+    stage(job, integers, reals, given_job, given_integers, given_reals);
     BARRIER();
 #else
     global const long *job = given_job;
@@ -1203,7 +1211,7 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
         BARRIER();
 #if STAGES
         if (first + TERMS_AT_ONCE < terms)
-            stage(job, integers, reals, given_job, given_integers, given_reals, first + TERMS_AT_ONCE);
+            stage_terms(integers, reals, given_integers, given_reals, first + TERMS_AT_ONCE);
         BARRIER();
 #endif
     }

@@ -160,9 +160,10 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
 rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view)
 {
     const rc_tuning *t = &plan->tuning;
-    const int32_t wider = view->element == RATECL_U8 ? 2 : 1; /* bytes in flight for every work-item */
+    /* Bytes in flight for every work-item; and fewer records, since sums of so few counts are exact. */
+    const int32_t wider = view->element == RATECL_U8 ? 2 : 1;
     return rc_is_cpu_family(t) ? cpu_grid(plan, view)
-                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds);
+                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds * wider);
 }
 
 rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written)
