@@ -148,13 +148,13 @@ INLINE void add_differences(real g[COLUMNS], const real s[COLUMNS], const whole 
 {
     real other[COLUMNS];
     if (t < all->T - tau) {
-        load_row(other, p + tau * all->in.st, &all->in);
+        load_row(other, p + tau * all->in.st, &all->in, 0);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
             g[v] = fma(s[v] - other[v], factor, g[v]);
     }
     if (t >= tau) {
-        load_row(other, p - tau * all->in.st, &all->in);
+        load_row(other, p - tau * all->in.st, &all->in, 0);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
             g[v] = fma(s[v] - other[v], factor, g[v]);
@@ -166,8 +166,8 @@ INLINE void add_next_differences(real g[STEP][COLUMNS], real s[STEP][COLUMNS], c
                                  real factor)
 {
     real before[COLUMNS], after[COLUMNS];
-    load_row(before, p - all->in.st, &all->in);
-    load_row(after, p + STEP * all->in.st, &all->in);
+    load_row(before, p - all->in.st, &all->in, 0);
+    load_row(after, p + STEP * all->in.st, &all->in, 0);
 #pragma unroll
     for (int k = 0; k < STEP; ++k)
 #pragma unroll
@@ -196,9 +196,9 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
 #if READS
     real s[STEP][COLUMNS];
     if (rows > 1)
-        load_rows(s, p, &all->in, t % STEP == 0);
+        load_rows(s, p, &all->in, t % STEP == 0, 0);
     else
-        load_row(s[0], p, &all->in);
+        load_row(s[0], p, &all->in, 0);
 #endif
 #pragma unroll
     for (int k = 0; k < rows; ++k) {

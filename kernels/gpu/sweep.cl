@@ -33,6 +33,8 @@
 #endif
 
 #define ROW_SUMS (SUMS || ENTROPY)
+/* What numbers are read with: bytes lie in mantissas of 2^23 + x, and differences from a shift need no other form. */
+#define EXCESS (ELEMENT == 3 && PRECISION == 32 && !ROW_SUMS ? (real)8388608 : (real)0)
 /* How many sums of rows there are in a round, work-items that add up one of them, and from one row's in local memory to
  * the next, so that these read from different banks. */
 #define ROUND_SUMS (2 * ROWS)
@@ -164,8 +166,8 @@ INLINE real lag_of_rows(global const element *p, const place *at, row_index t, r
         real row[COLUMNS], later[COLUMNS];
         if ((t + k) % T >= T - tau)
             continue;
-        load_row(row, p, at);
-        load_row(later, p + tau * at->st, at);
+        load_row(row, p, at, EXCESS);
+        load_row(later, p + tau * at->st, at, EXCESS);
         squares = add_lag(squares, row, later);
     }
     return squares;
@@ -178,7 +180,7 @@ INLINE real lag_of_step(real s[STEP][COLUMNS], const place *at, global const ele
     if (tau != 1 || t + STEP >= T)
         return lag_of_rows(p, at, t, T, tau, STEP);
     real next[COLUMNS], squares = 0;
-    load_row(next, p + STEP * at->st, at);
+    load_row(next, p + STEP * at->st, at, EXCESS);
 #pragma unroll
     for (int k = 0; k + 1 < STEP; ++k)
         squares = add_lag(squares, s[k], s[k + 1]);
@@ -234,7 +236,7 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 {
     real s[STEP][COLUMNS];
     if (count >= STEP && (of->dense || from.t + STEP <= of->T)) {
-        load_rows(s, p, &of->at, from.t % STEP == 0);
+        load_rows(s, p, &of->at, from.t % STEP == 0, EXCESS);
 #if MOMENTS
         add_moments(sums, s, STEP);
 #endif
@@ -258,7 +260,7 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #pragma unroll 1
     for (int k = 0; k < min(count, STEP); ++k, advance(&from, 1, of->T)) {
         p = of->states + from.b * of->sb + from.t * of->at.st;
-        load_row(s[0], p, &of->at);
+        load_row(s[0], p, &of->at, EXCESS);
 #if MOMENTS
         add_moments(sums, s, 1);
 #endif
@@ -330,7 +332,7 @@ INLINE void retake_squares(real squares[COLUMNS], const column_sums *sums, const
         position at;
         real s[COLUMNS];
         find_row(&at, first_row + row, of->T);
-        load_row(s, of->states + at.b * of->sb + at.t * of->at.st, &of->at);
+        load_row(s, of->states + at.b * of->sb + at.t * of->at.st, &of->at, EXCESS);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v) {
             const real d = (s[v] - sums->shift[v]) * scale[v];
@@ -378,7 +380,7 @@ INLINE void give_columns(const column_sums *sums, const launch *of, long first_r
         const real factor = scale[v] == 0 ? (real)1 : scale[v], delta = total[v] / (real)rows * factor;
         const real spread = squares[v] / (real)rows - delta * delta;
         if (y == 0 && column < pitch) {
-            record[column] = sums->shift[v];
+            record[column] = sums->shift[v] - EXCESS;
             record[pitch + column] = total[v];
             record[2 * pitch + column] = sqrt(spread < 0 ? (real)0 : spread) * scale_one_inverse(factor); /* keeps a NaN */
         }
@@ -429,9 +431,9 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         advance(&middle, first_rows / 2, of.T);
         advance(&last, first_rows - 1, of.T);
         real a[COLUMNS], b[COLUMNS], c[COLUMNS];
-        load_row(a, of.states + start.b * sb + start.t * st, &of.at);
-        load_row(b, of.states + middle.b * sb + middle.t * st, &of.at);
-        load_row(c, of.states + last.b * sb + last.t * st, &of.at);
+        load_row(a, of.states + start.b * sb + start.t * st, &of.at, EXCESS);
+        load_row(b, of.states + middle.b * sb + middle.t * st, &of.at, EXCESS);
+        load_row(c, of.states + last.b * sb + last.t * st, &of.at, EXCESS);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v) {
             sums.shift[v] = median(a[v], b[v], c[v]);

@@ -99,7 +99,7 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
 /* As many rounds of rows in a block as leave thousands of work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
-    enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16 };
+    enum { GROUPS_WANTED = 1024, ROWS_UNIT = 16 };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = rc_min(rc_max(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = rc_round_up(round * rounds, ROWS_UNIT);
@@ -160,9 +160,10 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
 rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view)
 {
     const rc_tuning *t = &plan->tuning;
-    const int32_t wider = view->element == RATECL_U8 ? 2 : 1; /* bytes in flight for every work-item */
+    /* Bytes in flight for every work-item; and fewer records, since sums of so few counts are exact. */
+    const int32_t wider = view->element == RATECL_U8 ? 2 : 1;
     return rc_is_cpu_family(t) ? cpu_grid(plan, view)
-                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds);
+                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds * wider);
 }
 
 rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written)
