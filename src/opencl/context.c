@@ -61,7 +61,6 @@ static ratecl_status query_limits(rc_cl_context *context)
     CL_TRY(clGetDeviceInfo(context->device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL));
     limits->local_bytes = (size_t)local_bytes;
     limits->vector_bytes = floats * sizeof(cl_float);
-    limits->compute_units = context->info.compute_units;
     limits->kind = context->info.kind;
     limits->device = context->info.name;
     limits->platform = context->info.platform;

@@ -30,18 +30,18 @@ void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
             t->sweep_vectors /= 2;
 }
 
-/* Enough blocks to occupy the device, and few enough that their sums are a small part of what is read. */
+/* Cut into enough blocks to occupy a CPU of many cores, and few enough that their sums are a small part of
+ * what is read. The number of cores plays no part in it: the bits of the sums must not depend on it. */
 static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
 {
-    enum { BLOCKS_OF_A_UNIT = 8, LEAST_ROWS = 64 };
+    enum { ENOUGH_GROUPS = 128, LEAST_ROWS = 64 };
     const rc_tuning *t = &plan->tuning;
     const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = rc_min(most, LEAST_ROWS);
     rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .along = rc_is_along(view) };
     grid.step = grid.along ? t->sweep_vector : t->sweep_step;
     grid.tile = (int64_t)t->sweep_vector * t->sweep_vectors;
     grid.tiles = rc_ceil_div(view->shape[2], grid.tile);
-    const int64_t wanted =
-        rc_ceil_div(R * grid.tiles, plan->context->limits.compute_units * BLOCKS_OF_A_UNIT);
+    const int64_t wanted = rc_ceil_div(R * grid.tiles, ENOUGH_GROUPS);
     grid.block_rows = rc_round_up(rc_min(rc_max(wanted, least), most), t->merge_vector);
     grid.blocks = rc_ceil_div(R, grid.block_rows);
     return grid;
