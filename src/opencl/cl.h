@@ -25,7 +25,7 @@ void rc_cl_message(const char *call, cl_int code);
 static inline ratecl_status rc_cl_status(cl_int code)
 {
     const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ||
-                        code == CL_INVALID_BUFFER_SIZE;
+                        code == CL_OUT_OF_RESOURCES || code == CL_INVALID_BUFFER_SIZE;
     return memory ? RATECL_ERROR_MEMORY : RATECL_ERROR_DEVICE;
 }
 
@@ -140,10 +140,20 @@ typedef struct rc_cl_plan {
 } rc_cl_plan;
 
 /* ---- devices.c ---- */
-bool rc_cl_device_describe(cl_device_id device, int platform, int index, ratecl_device_info *info);
+/* Describe a device that has this place among all. It is usable if it is available and has a compiler. */
+ratecl_status rc_cl_device_describe(cl_device_id device, int platform, int index, ratecl_device_info *info,
+                                    bool *usable);
 ratecl_status rc_cl_device_find(const char *id, cl_device_id *device);
+/* Find the place of a device; that of the first one where it has none, as sub-devices do not. */
+ratecl_status rc_cl_device_place(cl_device_id device, int *platform, int *index);
 
 /* ---- context.c ---- */
+
+/* True unless this process was made by fork() after the library used OpenCL: the objects are of no use then,
+ * and drivers hang. */
+bool rc_cl_is_usable_here(void);
+/* Refuse to use OpenCL in such a process. Errors: UNSUPPORTED. */
+ratecl_status rc_cl_check_process(void);
 ratecl_status rc_cl_context_adopt(cl_context context, cl_device_id device, cl_command_queue queue,
                                   const ratecl_context_options *options, void **context_state);
 

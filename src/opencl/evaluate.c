@@ -349,6 +349,7 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
     rc_cl_plan *plan = plan_state;
     rc_cl_exchange exchange = { .values = NULL };
     cl_event sent = NULL;
+    RC_TRY(rc_cl_check_process());
     RC_TRY(drop_last(plan));
     ratecl_status status = bring_all(plan, evaluation, &exchange, &sent);
     if (status == RATECL_OK)

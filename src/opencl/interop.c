@@ -25,6 +25,7 @@ ratecl_status ratecl_cl_context_create(cl_context context, cl_device_id device, 
     if (options.device)
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "options.device is \"%s\": expected NULL, since the device is given", options.device);
+    RC_TRY(rc_cl_check_process());
     cl_context queue_context;
     cl_device_id queue_device;
     CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context, &queue_context, NULL));
@@ -79,7 +80,7 @@ static ratecl_status check_plan(const ratecl_plan *plan)
     RC_REFUSE_NULL(plan);
     if (plan->context->path != &rc_cl_path)
         return refuse("plan is one of the cpu device", "a plan of an OpenCL device");
-    return RATECL_OK;
+    return rc_cl_check_process();
 }
 
 static ratecl_status check_inputs(const ratecl_plan *plan, const ratecl_cl_inputs *inputs,

@@ -226,9 +226,8 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     return build_steps(plan);
 }
 
-void rc_cl_plan_release(void *plan_state)
+static void release_objects(rc_cl_plan *plan)
 {
-    rc_cl_plan *plan = plan_state;
     if (plan->last) {
         clWaitForEvents(1, &plan->last);
         clReleaseEvent(plan->last);
@@ -250,6 +249,14 @@ void rc_cl_plan_release(void *plan_state)
         clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)
         clReleaseMemObject(plan->buffers[k]);
+}
+
+/* In a process that cannot use OpenCL the objects are left to the process that made them. */
+void rc_cl_plan_release(void *plan_state)
+{
+    rc_cl_plan *plan = plan_state;
+    if (rc_cl_is_usable_here())
+        release_objects(plan);
     free(plan->steps);
     free(plan->buffers);
     free(plan->host_results);
@@ -280,6 +287,7 @@ ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void *
     rc_cl_plan *plan = NULL;
     size_t tried, lanes = context->limits.group_lanes;
     ratecl_status status;
+    RC_TRY(rc_cl_check_process());
     do {
         tried = lanes;
         status = rc_cl_plan_make(context, spec, spec, &lanes, &plan);
