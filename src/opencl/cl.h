@@ -67,6 +67,9 @@ typedef struct rc_cl_step {
     int64_t units_per_batch;   /* 0: units go on over the rows of all batches */
     int64_t most_units;        /* in one launch; 0: any number */
     int64_t before, after;     /* rows that are read beyond a unit's own */
+    int windows;       /* lags whose rows are read, then those whose earlier rows are, too (staging.h) */
+    cl_uint distances; /* the argument of that name, where there are windows */
+    cl_mem whole_distances, cut_distances; /* that the argument takes; cut_distances NULL: the former alone */
 } rc_cl_step;
 
 /* Device memory that a piece of an array lies in. */
@@ -86,8 +89,12 @@ typedef struct rc_cl_pinned {
 /* How an array in host memory that the device has no room for goes through it: in pieces of rows, which are
  * copied side by side into the slots unless the device can have them where they lie. */
 typedef struct rc_cl_staging {
-    int64_t rows;  /* that a piece holds at most; 0: the array is not cut */
-    bool in_place; /* the device shares the host's memory */
+    int64_t rows;        /* that a piece holds at most; 0: the array is not cut */
+    bool in_place;       /* the device shares the host's memory */
+    int64_t window_rows; /* that a window holds; 0: there are none */
+    int64_t slot_rows;   /* with the windows */
+    int64_t
+        *window_at; /* by the step's windows: where in a slot they begin; 0: the lag is within the piece */
     rc_cl_slot slots[2];
     int turn; /* the slot that was used last */
 } rc_cl_staging;

@@ -173,7 +173,7 @@ static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const voi
     const rc_cl_host_array array = { NULL, (void *)host };
     cl_event event;
     RC_TRY(hold_memory(plan, &plan->copies[k], bytes, memory));
-    RC_TRY(rc_cl_send(plan, &array, (rc_cl_rows){ 0, (int64_t)bytes }, *memory, NULL, &event));
+    RC_TRY(rc_cl_send(plan, &array, (rc_cl_rows){ 0, (int64_t)bytes }, *memory, 0, NULL, &event));
     rc_cl_replace_event(sent, event);
     return RATECL_OK;
 }
@@ -220,7 +220,7 @@ static ratecl_status place_result(rc_cl_plan *plan, int k, void *host, rc_cl_sin
     if (!plan->spec->gradients[k].accumulate)
         return RATECL_OK;
     cl_event event;
-    RC_TRY(rc_cl_send(plan, &way.array, way.rows, result->memory, NULL, &event));
+    RC_TRY(rc_cl_send(plan, &way.array, way.rows, result->memory, 0, NULL, &event));
     rc_cl_replace_event(sent, event);
     return RATECL_OK;
 }
