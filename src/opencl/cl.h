@@ -142,6 +142,7 @@ typedef struct rc_cl_plan {
     size_t pinned_bytes; /* of each */
     int pinned_turn;     /* the one that was used last */
 
+    bool unsettled;                /* an evaluation failed, and so did waiting for what it had enqueued */
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
     cl_event last;                 /* of the last command that was enqueued: the next evaluation follows it */
 } rc_cl_plan;
@@ -222,6 +223,13 @@ void rc_cl_release_inputs(cl_mem inputs[RC_INPUT_COUNT]);
  * `plan->last` is complete when all of it is done. After a failure the plan is as good as before. */
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list);
+
+/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. Where that cannot be known,
+ * the plan is unsettled. */
+void rc_cl_plan_settle(rc_cl_plan *plan);
+/* Refuse a plan of which commands may still be running that no later one is ordered behind. Errors: DEVICE.
+ */
+ratecl_status rc_cl_plan_check_settled(const rc_cl_plan *plan);
 
 /* Wait for that, and for nothing that was enqueued later; give the results. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);

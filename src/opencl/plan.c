@@ -356,6 +356,8 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
 
 static void release_objects(rc_cl_plan *plan)
 {
+    if (plan->unsettled)
+        rc_cl_plan_settle(plan);
     if (plan->last) {
         clWaitForEvents(1, &plan->last);
         clReleaseEvent(plan->last);
