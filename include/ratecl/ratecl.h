@@ -9,10 +9,15 @@
  *                message of the calling thread's last failure. A refused argument changes nothing of
  *                the caller's. The library never prints, exits or aborts.
  * Threads        A context may be used by many threads at once, a plan by one thread at a time.
- * Option structs Start each one with its *_INIT macro or its *_init function: `size` tells the library
- *                which fields the caller knows, and fields that it does not know take their defaults.
- * Determinism    The same device, library, tuning, plan and input give the same bits, whatever the number
- *                of threads and whatever else runs.
+ * Fork           In a child that fork() made of a process that had used the library, contexts and plans of
+ * the CPU path work, those that it inherited and new ones; once the parent has evaluated on several threads,
+ * evaluations in the child run on one. OpenCL devices do not survive fork(): if the parent had used them
+ * through the library, or listed them, calls that need one fail in the child with UNSUPPORTED (NO_DEVICE for
+ * a new context), and a context without a name is one of the CPU path. Inherited contexts and plans may be
+ * released there. After exec() all is as in a new process. Option structs Start each one with its *_INIT
+ * macro or its *_init function: `size` tells the library which fields the caller knows, and fields that it
+ * does not know take their defaults. Determinism    The same device, library, tuning, plan and input give the
+ * same bits, whatever the number of threads and whatever else runs.
  */
 #ifndef RATECL_RATECL_H
 #define RATECL_RATECL_H
@@ -81,6 +86,8 @@ typedef struct ratecl_device_info {
     int32_t compute_units;
     uint64_t memory;         /**< bytes; 0 where unknown */
     uint64_t largest_buffer; /**< bytes; 0 where unlimited */
+    char note[512];          /**< of the OpenMP path, and of contexts made without a name: which OpenCL driver
+                                  failed, and how, so that its devices are missing or not used; else empty */
 } ratecl_device_info;
 
 /** How many devices there are; at least 1, the OpenMP path. */
@@ -137,8 +144,9 @@ RATECL_EXPORT void ratecl_context_options_init(ratecl_context_options *options);
 /** A device, its queue and its compiled programs. */
 typedef struct ratecl_context ratecl_context;
 
-/** Make a context; `options` NULL means the defaults. The caller releases it.
- *  Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
+/** Make a context; `options` NULL means the defaults. The caller releases it. Without a name, in options and
+ *  environment, a device whose driver fails gives way to the CPU path, and the context's device has a note of
+ * it. Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
 RATECL_EXPORT ratecl_status ratecl_context_create(const ratecl_context_options *options,
                                                   ratecl_context **context);
 
@@ -436,7 +444,8 @@ RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; a value, or an element of a
  * gradient, is not finite, and the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after
  * each of them. The message names the input and the first element or neuron at fault, where there is one.
- */
+ *  Where a driver fails to wait, too, the message says that the device may still use the memory that was
+ * given: it does not after the plan's next evaluation or release. */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);
 

@@ -158,7 +158,8 @@ INLINE real add_lag(real sum_, const real s[COLUMNS], const real later[COLUMNS])
 }
 
 /* The rows from time step t on, which lie at p, one after the other: few registers. */
-INLINE real lag_of_rows(global const element *p, const place *at, row_index t, row_index T, row_index tau, int rows)
+INLINE real lag_of_rows(global const element *p, const place *at, row_index t, row_index T, row_index tau,
+                        row_index distance, int rows)
 {
     real squares = 0;
 #pragma unroll 1
@@ -167,7 +168,7 @@ INLINE real lag_of_rows(global const element *p, const place *at, row_index t, r
         if ((t + k) % T >= T - tau)
             continue;
         load_row(row, p, at, EXCESS);
-        load_row(later, p + tau * at->st, at, EXCESS);
+        load_row(later, p + distance * at->st, at, EXCESS);
         squares = add_lag(squares, row, later);
     }
     return squares;
@@ -175,10 +176,10 @@ INLINE real lag_of_rows(global const element *p, const place *at, row_index t, r
 
 /* The squared differences of STEP rows; the next row serves a lag of 1. */
 INLINE real lag_of_step(real s[STEP][COLUMNS], const place *at, global const element *p, row_index t, row_index T,
-                        row_index tau)
+                        row_index tau, row_index distance)
 {
     if (tau != 1 || t + STEP >= T)
-        return lag_of_rows(p, at, t, T, tau, STEP);
+        return lag_of_rows(p, at, t, T, tau, distance, STEP);
     real next[COLUMNS], squares = 0;
     load_row(next, p + STEP * at->st, at, EXCESS);
 #pragma unroll
@@ -218,7 +219,7 @@ typedef struct launch {
     row_index T;
     bool dense; /* batches follow one another as rows do */
     bool moments_alone;
-    global const long *taus;
+    global const long *taus, *distances;
     global const real *row_z; /* from the block's first row on */
     real eps;
 } launch;
@@ -242,7 +243,8 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #endif
 #if LAGS
         for (int l = 0; l < LAGS && !of->moments_alone; ++l)
-            sums->lag[l] += lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l]);
+            sums->lag[l] +=
+                lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l], (row_index)of->distances[l]);
 #endif
 #if ROW_SUMS
         if (of->moments_alone)
@@ -266,7 +268,8 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #endif
 #if LAGS
         for (int l = 0; l < LAGS && !of->moments_alone; ++l)
-            sums->lag[l] += lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], 1);
+            sums->lag[l] +=
+                lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], (row_index)of->distances[l], 1);
 #endif
 #if ROW_SUMS
         real z, a;
@@ -396,12 +399,13 @@ INLINE void give_columns(const column_sums *sums, const launch *of, long first_r
 
 /* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
  * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2.
- * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
+ * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. distances: (LAGS), rows
+ * in memory from a row to the one tau steps later, which is tau unless rows are left out. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
       long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone, global const long *restrict distances)
 {
     local real scratch[SCRATCH_REALS];
     const int x = LANE_X, y = LANE_Y;
@@ -415,6 +419,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                         .dense = sb == T * st,
                         .moments_alone = moments_alone != 0,
                         .taus = taus,
+                        .distances = distances,
                         .row_z = row_z + first_row,
                         .eps = eps };
     position start;

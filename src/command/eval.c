@@ -405,6 +405,8 @@ static int compute(struct job *job)
         status = evaluate(job);
     const bool written = status != RATECL_OK || !memory || write_gradients(job, &progress);
     progress_stop(&progress);
+    if (job->device.note[0])
+        complain("%s", job->device.note);
     if (!memory)
         return memory_ran_out();
     if (status != RATECL_OK)
