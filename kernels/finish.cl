@@ -104,15 +104,42 @@ enum {
     JOB_PARAMETERS
 };
 
+/* ---- What all work-items read ----
+ *
+ * A work-group copies its job and terms into local memory at once: one number after the other from global memory would be
+ * waited for one after the other. Few work-items read them where they are. */
+#define STAGES (LANES >= 16)
+#if STAGES
+#define SHARED local
+#else
+#define SHARED global
+#endif
+
 /* ---- Sums over work-items ----
  *
- * Trees of two levels, of at most RADIX branches each. PoCL 3.1 takes exponentially long to compile barriers under a
- * condition or in nested loops, even where all work-items agree: hence no barrier in a tree's loops, one tree for several
- * sums, and work-groups that have nothing to add up and pass all barriers. */
-enum { RADIX = 16 };
+ * Trees of three levels. PoCL 3.1 takes exponentially long to compile barriers under a condition or in nested loops, even
+ * where all work-items agree: hence no barrier in a tree's loops, one tree for several sums, and work-groups that have
+ * nothing to add up and pass all barriers. */
+enum { FIRST_LEVEL = 32, SECOND_LEVEL = 4, RADIX = 16 };
 
-/* Reals of local memory that a work-item needs for these, and for three vectors. */
-enum { SCRATCH = 3 * VECTOR > 8 ? 3 * VECTOR : 8 };
+/* Reals of local memory that a work-item needs for these, and for two vectors. */
+enum { SCRATCH = 2 * VECTOR > 8 ? 2 * VECTOR : 8 };
+
+/* Sum the first `count` of each segment's numbers, each by itself, to `to` of them. */
+INLINE void sum_level(const int n, int segment, int count, int to, local real *scratch)
+{
+    const int left = min(to, segment), segments = LANES / segment;
+    for (int e = LANE; e < n * segments * left; e += LANES) {
+        const int k = e % left, which = e / left;
+        local real *high = scratch + which / segments * 2 * LANES + which % segments * segment, *low = high + LANES;
+        sum mine = (sum)(high[k], low[k]);
+        for (int other = k + left; other < count; other += left)
+            mine = sum_merge(mine, (sum)(high[other], low[other]));
+        high[k] = mine.x;
+        low[k] = mine.y;
+    }
+    BARRIER();
+}
 
 /* Sum `n` numbers, at most 4 and a constant, of the first `count` work-items of each `segment` of them, a power of two.
  * Every work-item of the segment gets the results. `scratch` holds 2 n LANES reals. */
@@ -120,100 +147,105 @@ INLINE void segment_sums(sum *mine, const int n, int segment, int count, local r
 {
     if (LANES == 1)
         return;
-    const int k = LANE & (segment - 1), first = LANE - k;
+    const int first = LANE & ~(segment - 1);
 #pragma unroll
     for (int j = 0; j < n; ++j) {
         scratch[2 * j * LANES + LANE] = mine[j].x;
         scratch[(2 * j + 1) * LANES + LANE] = mine[j].y;
     }
     BARRIER();
+    if (LANES > FIRST_LEVEL)
+        sum_level(n, segment, count, FIRST_LEVEL, scratch);
+    sum_level(n, segment, min(count, (int)FIRST_LEVEL), SECOND_LEVEL, scratch);
+    sum_level(n, segment, min(count, (int)SECOND_LEVEL), 1, scratch);
 #pragma unroll
-    for (int j = 0; j < n; ++j) {
-        local real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
-        for (int other = k + RADIX; other < count && k < RADIX; other += RADIX)
-            mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
-        if (k < RADIX) {
-            high[k] = mine[j].x;
-            low[k] = mine[j].y;
-        }
-    }
-    BARRIER();
-#pragma unroll
-    for (int j = 0; j < n; ++j) {
-        local const real *high = scratch + 2 * j * LANES + first, *low = high + LANES;
-        mine[j] = (sum)(high[0], low[0]);
-        for (int other = 1; other < min(count, (int)RADIX); ++other)
-            mine[j] = sum_merge(mine[j], (sum)(high[other], low[other]));
-    }
+    for (int j = 0; j < n; ++j)
+        mine[j] = (sum)(scratch[2 * j * LANES + first], scratch[(2 * j + 1) * LANES + first]);
     BARRIER();
 }
 
 /* ---- Moments ---- */
 
 #if MOMENTS
-/* Sum two vectors of the work-items that are `across` apart. Every work-item gets its column's results. The errors of so
- * few sums are far below those of the records. */
-INLINE void column_sums(realv *first, realv *second, int across, local realv *scratch)
+/* Sum the rows that hold `columns` reals each, `down` of them, to `to` rows; with `compensated`, of sums and, in the second
+ * half, what they lost. */
+INLINE void column_level(local real *first, local real *second, int columns, int down, int to, const bool compensated)
 {
-    if (LANES == 1)
-        return;
-    const int x = LANE % across, y = LANE / across, down = LANES / across;
-    scratch[LANE] = *first;
-    scratch[LANES + LANE] = *second;
-    BARRIER();
-    for (int other = y + RADIX; other < (y < RADIX ? down : 0); other += RADIX) {
-        *first += scratch[other * across + x];
-        *second += scratch[LANES + other * across + x];
-    }
-    if (y < RADIX) {
-        scratch[LANE] = *first;
-        scratch[LANES + LANE] = *second;
-    }
-    BARRIER();
-    *first = scratch[x];
-    *second = scratch[LANES + x];
-    for (int other = 1; other < min(down, (int)RADIX); ++other) {
-        *first += scratch[other * across + x];
-        *second += scratch[LANES + other * across + x];
+    const int left = min(to, down) * columns;
+    for (int e = LANE; e < left; e += LANES) {
+        real a = first[e], b = second[e];
+        for (int other = e + left; other < down * columns; other += left) {
+            const real x = compensated ? first[other] - b : first[other], total = a + x;
+            b = compensated ? ((total - a) - x) + second[other] : b + second[other];
+            a = total;
+        }
+        first[e] = a;
+        second[e] = b;
     }
     BARRIER();
 }
 
-/* The same of one compensated sum, and of the largest of some numbers. */
-INLINE void column_sum(realv *total, realv *lost, realv *largest, int across, local realv *scratch)
+/* Sum two vectors of the work-items that are `across` apart, or one compensated sum. Every work-item gets its column's
+ * results. */
+INLINE void column_sums(realv *first, realv *second, int across, const bool compensated, local realv *scratch)
+{
+    if (LANES == 1)
+        return;
+    const int columns = across * VECTOR, down = LANES / across;
+    local real *reals = (local real *)scratch, *others = reals + LANES * VECTOR;
+    scratch[LANE] = *first;
+    scratch[LANES + LANE] = *second;
+    BARRIER();
+    if (LANES > FIRST_LEVEL)
+        column_level(reals, others, columns, down, FIRST_LEVEL, compensated);
+    column_level(reals, others, columns, min(down, (int)FIRST_LEVEL), SECOND_LEVEL, compensated);
+    column_level(reals, others, columns, min(down, (int)SECOND_LEVEL), 1, compensated);
+    *first = scratch[LANE % across];
+    *second = scratch[LANES + LANE % across];
+    BARRIER();
+}
+
+/* Find the largest vector of the work-items that are `across` apart. Every work-item gets its column's result. */
+INLINE void column_largest(realv *largest, int across, local realv *scratch)
 {
     if (LANES == 1)
         return;
     const int x = LANE % across, y = LANE / across, down = LANES / across;
-    scratch[LANE] = *total;
-    scratch[LANES + LANE] = *lost;
-    scratch[2 * LANES + LANE] = *largest;
+    scratch[LANE] = *largest;
     BARRIER();
-    for (int other = y + RADIX; other < (y < RADIX ? down : 0); other += RADIX) {
-        vector_add(total, lost, scratch[other * across + x]);
-        *lost += scratch[LANES + other * across + x];
-        *largest = fmax(*largest, scratch[2 * LANES + other * across + x]);
-    }
-    if (y < RADIX) {
-        scratch[LANE] = *total;
-        scratch[LANES + LANE] = *lost;
-        scratch[2 * LANES + LANE] = *largest;
-    }
+    for (int other = y + RADIX; other < (y < RADIX ? down : 0); other += RADIX)
+        *largest = fmax(*largest, scratch[other * across + x]);
+    if (y < RADIX)
+        scratch[LANE] = *largest;
     BARRIER();
-    *total = scratch[x];
-    *lost = scratch[LANES + x];
-    *largest = scratch[2 * LANES + x];
-    for (int other = 1; other < min(down, (int)RADIX); ++other) {
-        vector_add(total, lost, scratch[other * across + x]);
-        *lost += scratch[LANES + other * across + x];
-        *largest = fmax(*largest, scratch[2 * LANES + other * across + x]);
-    }
+    *largest = scratch[x];
+    for (int other = 1; other < min(down, (int)RADIX); ++other)
+        *largest = fmax(*largest, scratch[other * across + x]);
     BARRIER();
 }
 
 typedef struct column_moments {
     realv mean, mean_low, deviation;
 } column_moments;
+
+/* Records that a work-item reads at once: memory is far away. */
+enum { AT_ONCE = LANES > 1 ? 4 : 1 };
+
+typedef struct records {
+    realv shift[AT_ONCE], total[AT_ONCE], deviation[AT_ONCE];
+} records;
+
+/* Read those of the blocks g, g + step, ... below `end`. */
+INLINE void load_records(records *to, global const real *moments, long pitch, long g, long step, long end, long column)
+{
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+        global const real *record = moments + 3 * min(g + k * step, end - 1) * pitch + column;
+        to->shift[k] = VLOAD(global, REAL, record);
+        to->total[k] = VLOAD(global, REAL, record + pitch);
+        to->deviation[k] = VLOAD(global, REAL, record + 2 * pitch);
+    }
+}
 
 /* Join the records of the blocks [first, end), of block_rows rows each but for the array's last one, in the VECTOR
  * columns from `column` on. The mean keeps what its division rounds off: equal fractions stay equal. The variance is
@@ -228,17 +260,24 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
     const realv first_shift = active ? VLOAD(global, REAL, moments + 3 * first * pitch + column) : zero;
 
     const long last = active ? end : first;
+    const bool at_once = LANES > 1 && end - first <= AT_ONCE * down; /* the records are still there in the second pass */
     realv total = zero, total_lost = zero; /* of S - first_shift */
     realv largest = zero;
-    for (long g = first + y; g < last; g += down) {
-        global const real *record = moments + 3 * g * pitch + column;
-        const real rows = (real)min(block_rows, R - g * block_rows);
-        const realv ahead = VLOAD(global, REAL, record) - first_shift, own = VLOAD(global, REAL, record + pitch);
-        vector_add(&total, &total_lost, ahead * rows);
-        vector_add(&total, &total_lost, own);
-        largest = fmax(largest, fmax(fabs(ahead + own / rows), VLOAD(global, REAL, record + 2 * pitch)));
+    records held;
+    for (long g = first + y; g < last; g += AT_ONCE * down) {
+        load_records(&held, moments, pitch, g, down, last, column);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+            if (g + k * down < last) {
+                const real rows = (real)min(block_rows, R - (g + k * down) * block_rows);
+                const realv ahead = held.shift[k] - first_shift;
+                vector_add(&total, &total_lost, ahead * rows);
+                vector_add(&total, &total_lost, held.total[k]);
+                largest = fmax(largest, fmax(fabs(ahead + held.total[k] / rows), held.deviation[k]));
+            }
     }
-    column_sum(&total, &total_lost, &largest, across, scratch);
+    column_sums(&total, &total_lost, across, true, scratch);
+    column_largest(&largest, across, scratch);
     const realv scale = scale_of(largest);
     const real R_high = (real)all_rows, R_low = (real)(all_rows - (long)R_high);
     const realv quotient = total / R_high;
@@ -247,19 +286,25 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
 
     realv rest = zero, rest_lost = zero, spread = zero, spread_lost = zero;
     const real whole_rows = (real)block_rows, whole_inverse = 1 / whole_rows, R_inverse = 1 / R_high;
-    for (long g = first + y; g < last; g += down) {
-        global const real *record = moments + 3 * g * pitch + column;
-        const bool is_whole = (g + 1) * block_rows <= R;
-        const real rows = is_whole ? whole_rows : (real)(R - g * block_rows);
-        const real inverse = is_whole ? whole_inverse : 1 / rows, share = rows * R_inverse;
-        const realv d = ((VLOAD(global, REAL, record) - pivot) + VLOAD(global, REAL, record + pitch) * inverse) * scale;
-        const realv deviation = VLOAD(global, REAL, record + 2 * pitch) * scale;
-        vector_add(&rest, &rest_lost, d * share);
-        vector_add(&spread, &spread_lost, fma(d, d, deviation * deviation) * share);
+    for (long g = first + y; g < last; g += AT_ONCE * down) {
+        if (!at_once)
+            load_records(&held, moments, pitch, g, down, last, column);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+            if (g + k * down < last) {
+                const long own = g + k * down;
+                const bool is_whole = (own + 1) * block_rows <= R;
+                const real rows = is_whole ? whole_rows : (real)(R - own * block_rows);
+                const real inverse = is_whole ? whole_inverse : 1 / rows, share = rows * R_inverse;
+                const realv d = ((held.shift[k] - pivot) + held.total[k] * inverse) * scale;
+                const realv deviation = held.deviation[k] * scale;
+                vector_add(&rest, &rest_lost, d * share);
+                vector_add(&spread, &spread_lost, fma(d, d, deviation * deviation) * share);
+            }
     }
     rest -= rest_lost;
     spread -= spread_lost;
-    column_sums(&rest, &spread, across, scratch);
+    column_sums(&rest, &spread, across, false, scratch);
     const realv variance = spread - rest * rest;
     joined->mean = pivot;
     joined->mean_low = ((first_shift - (pivot - part)) + (quotient - part)) + quotient_lost;
@@ -272,7 +317,7 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 merge_blocks(global const real *restrict moments, long pitch, long R, long block_rows, long blocks, long fan, int across,
              global real *restrict joined)
 {
-    local realv scratch[3 * LANES];
+    local realv scratch[2 * LANES];
     const long tiles = (pitch + across * VECTOR - 1) / (across * VECTOR);
     const long record = get_group_id(0) / tiles, first = record * fan, end = min(first + fan, blocks);
     const long column = get_group_id(0) % tiles * across * VECTOR + LANE % across * VECTOR;
@@ -290,7 +335,7 @@ merge_blocks(global const real *restrict moments, long pitch, long R, long block
 
 /* moments -> statistics: (3, N), the mean in two parts and the standard deviation, of a tile of columns from `tile` to
  * `end`. */
-INLINE void give_statistics(global const real *moments, global const long *job, int rows_parameter, long tile, long end,
+INLINE void give_statistics(global const real *moments, SHARED const long *job, int rows_parameter, long tile, long end,
                             global real *statistics, local realv *scratch)
 {
     const long N = job[NEURONS];
@@ -319,6 +364,41 @@ enum { MEAN, SUM, NONE };
  * that of its row of cotangents. NEURON_TERM of number n is the n-th term whose items are neurons. */
 enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, NEURON_TERM, INTEGERS };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS }; /* FLOOR: of standard deviations */
+
+/* Terms that are in local memory at once. So many are read from any one on: the host packs as many more that do not
+ * count. */
+enum { TERMS_AT_ONCE = 16 };
+
+#if STAGES
+/* How many of `count` numbers a work-item copies. All are read before the first one is written. */
+#define SHARE(count) (((count) + LANES - 1) / LANES)
+#define FETCH_SHARE(to, from, count) \
+    _Pragma("unroll") for (int k = 0; k < SHARE(count); ++k) (to)[k] = (from)[min(k * LANES + LANE, (int)(count)-1)]
+#define PUT_SHARE(to, from, count) \
+    _Pragma("unroll") for (int k = 0; k < SHARE(count); ++k) (to)[min(k * LANES + LANE, (int)(count)-1)] = (from)[k]
+
+/* Copy TERMS_AT_ONCE terms from number `first` on. */
+INLINE void stage_terms(local long *integers, local real *reals, global const long *given_integers,
+                        global const real *given_reals, long first)
+{
+    long of_terms[SHARE(TERMS_AT_ONCE * INTEGERS)];
+    real numbers[SHARE(TERMS_AT_ONCE * REALS)];
+    FETCH_SHARE(of_terms, given_integers + first * INTEGERS, TERMS_AT_ONCE * INTEGERS);
+    FETCH_SHARE(numbers, given_reals + first * REALS, TERMS_AT_ONCE * REALS);
+    PUT_SHARE(integers, of_terms, TERMS_AT_ONCE * INTEGERS);
+    PUT_SHARE(reals, numbers, TERMS_AT_ONCE * REALS);
+}
+
+/* Copy the job and the first terms. */
+INLINE void stage(local long *job, local long *integers, local real *reals, global const long *given_job,
+                  global const long *given_integers, global const real *given_reals)
+{
+    long of_job[SHARE(JOB_PARAMETERS)];
+    FETCH_SHARE(of_job, given_job, JOB_PARAMETERS);
+    stage_terms(integers, reals, given_integers, given_reals, 0);
+    PUT_SHARE(job, of_job, JOB_PARAMETERS);
+}
+#endif
 
 typedef struct neurons {
     long N;
@@ -349,7 +429,7 @@ INLINE real square_of(global const real *statistics, long N, long i)
 }
 
 /* mu_i - target */
-INLINE real target_distance(const neurons *all, global const real *reals, long i)
+INLINE real target_distance(const neurons *all, SHARED const real *reals, long i)
 {
     return (all->states[i] - reals[TARGET]) + (all->states[all->N + i] - reals[TARGET_LOW]);
 }
@@ -371,7 +451,7 @@ INLINE real log_ratio(real a, real b)
 INLINE real difference_of_squares(real s0, real s1, real by0, real by1) { return (s0 - s1) / by0 * ((s0 + s1) / by1); }
 
 /* The divergence of neuron i; *degenerate where it has none. */
-INLINE real divergence(const neurons *all, global const long *term, real floor, long i, bool *degenerate)
+INLINE real divergence(const neurons *all, SHARED const long *term, real floor, long i, bool *degenerate)
 {
     const long N = all->N;
     const real s0 = floored(all->states[2 * N + i], floor), s1 = floored(all->reference[2 * N + i], floor);
@@ -393,7 +473,7 @@ INLINE real add_reg(real value, real reg, real squares) { return reg == 0 ? valu
 
 #if MOMENTS
 /* Return what neuron i adds to the term's sum; *kept is 1 unless it is skipped. */
-INLINE real neuron_item(const neurons *all, global const long *term, global const real *reals, long i,
+INLINE real neuron_item(const neurons *all, SHARED const long *term, SHARED const real *reals, long i,
                         global real *values, real *kept)
 {
     *kept = 1;
@@ -502,12 +582,13 @@ INLINE void give_population(global const real *states, global const real *refere
 }
 
 /* The neurons of a work-group, of which some have none: their statistics, and what they add to sums over neurons. */
-INLINE void merge_neurons(global const long *job, long group, global const real *moments,
+INLINE void merge_neurons(SHARED const long *job, long group, global const real *moments,
                           global const real *reference_moments, global const long *integers, global const real *reals,
                           global real *states, global real *reference, global real *values, global real *partials,
-                          local realv *scratch, local real *reals_scratch)
+                          local realv *scratch, local real *reals_scratch, local long *staged_integers,
+                          local real *staged_reals)
 {
-    const long N = job[NEURONS], columns = job[GROUP_COLUMNS];
+    const long N = job[NEURONS], columns = job[GROUP_COLUMNS], terms = job[NEURON_TERMS];
     const long first = group < job[COLUMN_GROUPS] ? group * columns : 0;
     const long end = group < job[COLUMN_GROUPS] ? min(first + columns, N) : 0;
     for (long tile = first; tile < end; tile += job[ACROSS] * VECTOR) {
@@ -520,13 +601,31 @@ INLINE void merge_neurons(global const long *job, long group, global const real 
     give_population(states, reference, N, first, end, group, partials, reals_scratch);
     const neurons all = { N, states, reference };
     const int count = (int)min(end - first, (long)LANES);
-    for (long n = 0; n < job[NEURON_TERMS]; ++n) {
+#if STAGES
+    long base = 0, next = staged_integers[NEURON_TERM]; /* the first term that is staged, and the next one's number */
+#endif
+    for (long n = 0; n < terms; ++n) {
+#if STAGES
+        const long k = next;
+        if (k >= base + TERMS_AT_ONCE) {
+            base = k;
+            stage_terms(staged_integers, staged_reals, integers, reals, base);
+        }
+        BARRIER();
+        local const long *term = staged_integers + (k - base) * INTEGERS;
+        local const real *parameters = staged_reals + (k - base) * REALS;
+        if (n + 1 < terms)
+            next = n + 1 < TERMS_AT_ONCE && base == 0 ? staged_integers[(n + 1) * INTEGERS + NEURON_TERM]
+                                                      : integers[(n + 1) * INTEGERS + NEURON_TERM];
+#else
         const long k = integers[n * INTEGERS + NEURON_TERM];
+        global const long *term = integers + k * INTEGERS;
+        global const real *parameters = reals + k * REALS;
+#endif
         sum items[2] = { (sum)(0), (sum)(0) }; /* and how many are kept */
         for (long i = first + LANE; i < end; i += LANES) {
             real kept;
-            items[0] = sum_add(items[0],
-                               neuron_item(&all, integers + k * INTEGERS, reals + k * REALS, i, values, &kept));
+            items[0] = sum_add(items[0], neuron_item(&all, term, parameters, i, values, &kept));
             items[1] = sum_add(items[1], kept);
         }
         segment_sums(items, 2, LANES, count, reals_scratch);
@@ -548,7 +647,7 @@ typedef struct row_total {
 INLINE real log_2(void) { return (real)0.693147182f + (real)-1.9046542e-9f; }
 
 /* Sum the VECTOR rows from r on, of which `some` exist, over every `step`-th tile from `first` on. */
-INLINE void sum_tiles(row_total *total, global const long *job, long r, long some, global const real *row_sums,
+INLINE void sum_tiles(row_total *total, SHARED const long *job, long r, long some, global const real *row_sums,
                       global const int *exponents, int first, int step)
 {
     const long R = job[ROWS], tiles = job[TILES];
@@ -586,7 +685,7 @@ INLINE void join_tiles(row_total *x, realv z, realv a, int exponent)
 
 /* The entropies of the rows -> row_z: (R), and with GRADIENT row_factors: (2, R), what gradient wants of a row: H, or with
  * eps > 0 what stands in its place, and 1 / (Z + eps). */
-INLINE realv give_entropies(global const long *job, const row_total *row, long r, long some, real log_N, real eps,
+INLINE realv give_entropies(SHARED const long *job, const row_total *row, long r, long some, real log_N, real eps,
                             global real *row_z, global real *row_factors)
 {
     const bool direct = job[DIRECT] != 0;
@@ -611,7 +710,7 @@ INLINE realv give_entropies(global const long *job, const row_total *row, long r
 
 /* Sum the entropies of a work-group's rows. row_sums: (tiles, 2, R), exponents: (blocks, tiles): ROW_PARTS work-items share
  * the tiles of VECTOR rows. */
-INLINE sum merge_entropies(global const long *job, long group, global const real *row_sums, global const int *exponents,
+INLINE sum merge_entropies(SHARED const long *job, long group, global const real *row_sums, global const int *exponents,
                            real log_N, real eps, global real *row_z, global real *row_factors, local realv *scratch,
                            local int *part_exponents)
 {
@@ -645,7 +744,7 @@ INLINE sum merge_entropies(global const long *job, long group, global const real
 
 #if LAGS
 /* Sum a part of one lag's. lag_sums: (lags, count). */
-INLINE sum merge_lags(global const long *job, long group, global const real *lag_sums)
+INLINE sum merge_lags(SHARED const long *job, long group, global const real *lag_sums)
 {
     const long count = job[LAG_COUNT], parts = job[LAG_PARTS], lag = group / parts, part = group % parts;
     sum mine = (sum)(0);
@@ -658,7 +757,7 @@ INLINE sum merge_lags(global const long *job, long group, global const real *lag
 #if BATCHES
 /* Sum the magnitudes of a work-group's energies. parts: the energy of batch b is the sum of
  * parts[outer * stride + b * inner + k] -> energies: (B). Several batches side by side. */
-INLINE sum merge_batches(global const long *job, long group, global const real *parts, global real *energies,
+INLINE sum merge_batches(SHARED const long *job, long group, global const real *parts, global real *energies,
                          local real *scratch)
 {
     const long inner = job[BATCH_INNER], outers = job[BATCH_OUTERS], stride = job[BATCH_STRIDE];
@@ -684,7 +783,7 @@ INLINE sum merge_batches(global const long *job, long group, global const real *
 
 #if STEPS
 /* Sum the magnitudes of a work-group's rows. step_sums: (tiles, R) -> row_energies: (R), E = sum_ij W_ij S_i S_j. */
-INLINE sum merge_steps(global const long *job, long group, global const real *step_sums, global real *row_energies)
+INLINE sum merge_steps(SHARED const long *job, long group, global const real *step_sums, global real *row_energies)
 {
     const long R = job[ROWS], first = group * job[GROUP_ROWS], end = min(first + job[GROUP_ROWS], R);
     sum magnitudes = (sum)(0);
@@ -702,7 +801,7 @@ INLINE sum merge_steps(global const long *job, long group, global const real *st
 /* job: (JOB_PARAMETERS); the work-groups of COLUMN_GROUPS come first, then those of ENTROPY_GROUPS, LAG_GROUPS,
  * BATCH_GROUPS and STEP_GROUPS. partials: (quantities, PARTIALS). */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
-merge(global const long *restrict job, global const long *restrict integers, global const real *restrict reals,
+merge(global const long *restrict given_job, global const long *restrict integers, global const real *restrict reals,
       global const real *restrict moments, global const real *restrict reference_moments, global real *states,
       global real *reference, global real *restrict values, global const real *restrict row_sums,
       global const int *restrict exponents, real log_N, real eps, global real *restrict row_z,
@@ -713,13 +812,23 @@ merge(global const long *restrict job, global const long *restrict integers, glo
     local real reals_scratch[SCRATCH * LANES] ALIGNED_LOCAL;
     local int part_exponents[LANES];
     local realv *scratch = (local realv *)reals_scratch;
+#if STAGES
+    local long job[JOB_PARAMETERS], staged_integers[TERMS_AT_ONCE * INTEGERS];
+    local real staged_reals[TERMS_AT_ONCE * REALS];
+    stage(job, staged_integers, staged_reals, given_job, integers, reals);
+    BARRIER();
+#else
+    global const long *job = given_job;
+    local long *staged_integers = 0;
+    local real *staged_reals = 0;
+#endif
     const long columns = job[COLUMN_GROUPS], entropies = columns + job[ENTROPY_GROUPS], lags = entropies + job[LAG_GROUPS],
                batches = lags + job[BATCH_GROUPS], group = get_group_id(0);
     sum mine = (sum)(0);
     long place = -1; /* of the work-group's partial */
 #if MOMENTS
     merge_neurons(job, group, moments, reference_moments, integers, reals, states, reference, values, partials, scratch,
-                  reals_scratch);
+                  reals_scratch, staged_integers, staged_reals);
 #endif
 #if ENTROPY
     mine = merge_entropies(job, group - columns, row_sums, exponents, log_N, eps, row_z, row_factors, scratch,
@@ -756,6 +865,10 @@ merge(global const long *restrict job, global const long *restrict integers, glo
 /* Work-items that sum a row of partials together. */
 #define SEGMENT (LANES < 32 ? LANES : 32)
 
+/* How often the work-items take one of `count` partials each. Many work-items take what there may be at most, so that they
+ * need not wait for the number; what lies behind the last partial does not count. */
+#define TURNS(count) (LANES < 64 ? ((int)(count) + LANES - 1) / LANES : (PARTIALS + LANES - 1) / LANES)
+
 /* The sum of the first `count` partials of a quantity. The work-items of each SEGMENT sum the same ones. */
 INLINE sum partials_sum(global const real *partials, long quantity, long count, local real *scratch)
 {
@@ -765,7 +878,8 @@ INLINE sum partials_sum(global const real *partials, long quantity, long count, 
 #endif
     for (int k = 0; k < PARTIALS / SEGMENT; ++k) {
         const int g = k * SEGMENT + (LANE & (SEGMENT - 1));
-        mine = sum_add(mine, g < count ? partials[quantity * PARTIALS + g] : (real)0);
+        const real x = partials[quantity * PARTIALS + g];
+        mine = sum_add(mine, g < count ? x : (real)0);
     }
     segment_sums(&mine, 1, SEGMENT, (int)min(count, (long)SEGMENT), scratch);
     return mine;
@@ -774,18 +888,24 @@ INLINE sum partials_sum(global const real *partials, long quantity, long count, 
 #if MOMENTS
 /* Find the population's numbers from the partials of merge, and of deviations() where `with_deviations`, by all work-items
  * of a work-group. */
-INLINE void find_population(population *of, global const long *job, global const real *partials, bool with_deviations,
+INLINE void find_population(population *of, SHARED const long *job, global const real *partials, bool with_deviations,
                             local real *scratch)
 {
     const long N = job[NEURONS], groups = job[COLUMN_GROUPS], columns = job[GROUP_COLUMNS];
     const int count = (int)min(groups, (long)LANES);
     of->pivot = partials[PIVOT * PARTIALS];
     sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0), deviated[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) };
-    for (long g = LANE; g < groups; g += LANES) {
-        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + g] - of->pivot;
-        sums[0] = sum_add(sum_add(sums[0], n * ahead), partials[REST * PARTIALS + g]);
-        sums[1] = sum_add(sums[1], partials[SQUARES * PARTIALS + g]);
-        sums[2] = sum_add(sums[2], partials[REFERENCE_SQUARES * PARTIALS + g]);
+#pragma unroll
+    for (int k = 0; k < TURNS(groups); ++k) {
+        const long g = k * LANES + LANE, own = min(g, PARTIALS - 1L);
+        const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + own] - of->pivot;
+        const real rest = partials[REST * PARTIALS + own], squares = partials[SQUARES * PARTIALS + own];
+        const real reference_squares = partials[REFERENCE_SQUARES * PARTIALS + own];
+        if (g < groups) {
+            sums[0] = sum_add(sum_add(sums[0], n * ahead), rest);
+            sums[1] = sum_add(sums[1], squares);
+            sums[2] = sum_add(sums[2], reference_squares);
+        }
     }
     segment_sums(sums, 3, LANES, count, scratch);
     of->rest = sum_value(sums[0]) / (real)N;
@@ -839,9 +959,17 @@ INLINE bool is_tie(const population *of, real d, real noise) { return fabs(d) >=
 #if DISTANCES
 /* Sum the distances of the neurons' means from their mean, their signs, and those of the largest. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
-deviations(global const long *restrict job, global const real *restrict states, global real *partials)
+deviations(global const long *restrict given_job, global const real *restrict states, global real *partials)
 {
     local real scratch[8 * LANES];
+#if STAGES
+    local long job[JOB_PARAMETERS];
+    for (int k = LANE; k < JOB_PARAMETERS; k += LANES)
+        job[k] = given_job[k];
+    BARRIER();
+#else
+    global const long *job = given_job;
+#endif
     const long N = job[NEURONS], group = get_group_id(0);
     const long first = group * job[GROUP_COLUMNS], end = min(first + job[GROUP_COLUMNS], N);
     population of;
@@ -866,7 +994,7 @@ deviations(global const long *restrict job, global const real *restrict states, 
 #endif
 
 /* A term's value from the sum over its items. */
-INLINE real value_of(const population *of, real N, global const long *term, global const real *reals, real total,
+INLINE real value_of(const population *of, real N, SHARED const long *term, SHARED const real *reals, real total,
                      real kept)
 {
     switch (term[CRITERION]) {
@@ -911,7 +1039,7 @@ INLINE real slope_scale(global const real *statistics, long N, long i)
 
 #if MOMENTS
 /* d value / d mu_i */
-INLINE real spread_slope(const neurons *all, const population *of, global const long *term, global const real *reals,
+INLINE real spread_slope(const neurons *all, const population *of, SHARED const long *term, SHARED const real *reals,
                          long i)
 {
     const real N = (real)all->N, d = deviation_of(of, all->states[i], all->states[all->N + i]), mubar = mubar_of(of);
@@ -927,7 +1055,7 @@ INLINE real spread_slope(const neurons *all, const population *of, global const 
 }
 
 /* w times the gradient of neuron i's divergence. */
-INLINE void add_divergence(const neurons *all, global const long *term, real floor, long i, real w, lines *to)
+INLINE void add_divergence(const neurons *all, SHARED const long *term, real floor, long i, real w, lines *to)
 {
     const long N = all->N;
     const real own0 = all->states[2 * N + i], own1 = all->reference[2 * N + i];
@@ -960,7 +1088,7 @@ INLINE void add_square(real w, global const real *statistics, long N, long i, re
 }
 
 /* The part of one term, w being its weight in all, u that of neuron i's value where there are N values. */
-INLINE void add_term(const neurons *all, const population *of, global const long *term, global const real *reals,
+INLINE void add_term(const neurons *all, const population *of, SHARED const long *term, SHARED const real *reals,
                      real kept, long i, real w, real u, lines *to)
 {
     const long N = all->N;
@@ -992,31 +1120,34 @@ INLINE void add_term(const neurons *all, const population *of, global const long
 }
 #endif
 
-/* The factors of what depends on more than a neuron: of each lag's differences, each eps's entropy, and of the
- * Hebbian signs of batches and of rows. */
-INLINE void add_factor(global const long *term, global const real *reals, real w, global real *factors)
+/* What a term adds to a factor of what depends on more than a neuron: of each lag's differences, each eps's entropy, and
+ * of the Hebbian signs of batches and of rows. */
+INLINE real factor_of(SHARED const long *term, SHARED const real *reals, long factor, real w)
 {
-    switch (term[CRITERION]) {
-    case STATE_PREDICTION:
-        factors[term[FACTOR]] += 2 * w * reals[SCALE];
-        break;
-    case ENTROPY_TERM:
-    case HEBBIAN:
-        factors[term[FACTOR]] += w * reals[SCALE];
-        break;
+    const bool lags = term[CRITERION] == STATE_PREDICTION;
+    const bool any_ = lags || term[CRITERION] == ENTROPY_TERM || term[CRITERION] == HEBBIAN;
+    return any_ && term[FACTOR] == factor ? (lags ? 2 * w : w) * reals[SCALE] : (real)0;
+}
+
+/* Add what `count` terms add to the factors, which are 0 before the first of them. */
+INLINE void give_factors(SHARED const long *job, SHARED const long *integers, SHARED const real *reals, int count,
+                         bool first, real factor, global real *factors)
+{
+    for (long f = LANE; f < job[FACTORS]; f += LANES) {
+        real total = first ? (real)0 : factors[f];
+        for (int k = 0; k < count; ++k)
+            total += factor_of(integers + k * INTEGERS, reals + k * REALS, f, factor * reals[k * REALS + WEIGHT]);
+        factors[f] = total;
     }
 }
 #endif
 
-/* Terms whose sums are in local memory at once, each its items' sum and how many were kept. */
-enum { TERMS_AT_ONCE = 64 };
-/* Sum the partials of the terms [first, first + count) to totals: (TERMS_AT_ONCE, 2), each in two parts. */
-INLINE void sum_terms(global const long *job, global const long *integers, long first, int count,
-                      global const real *partials, local sum *totals, local real *scratch)
+/* Sum the partials of `count` terms to totals: (TERMS_AT_ONCE, 2), each in two parts. */
+INLINE void sum_terms(SHARED const long *integers, int count, global const real *partials, local sum *totals, local real *scratch)
 {
     for (int base = 0; base < 2 * count; base += LANES / SEGMENT) {
         const int row = base + LANE / SEGMENT;
-        global const long *term = integers + (first + min(row / 2, count - 1)) * INTEGERS;
+        SHARED const long *term = integers + min(row / 2, count - 1) * INTEGERS;
         const bool is_kept = row % 2 == 1;
         const bool given = row < 2 * count && (!is_kept || term[CRITERION] == POPULATION_KL);
         const sum all = partials_sum(partials, term[QUANTITY] + is_kept, given ? term[COUNT] : 0, scratch);
@@ -1027,16 +1158,16 @@ INLINE void sum_terms(global const long *job, global const long *integers, long 
 }
 
 /* The terms' values, from their totals, by work-group 0; what each adds to the total goes to `weighted`. */
-INLINE void give_values(const population *of, long N, global const long *integers, global const real *reals, long first,
+INLINE void give_values(const population *of, long N, SHARED const long *integers, SHARED const real *reals,
                         int count, local const sum *totals, local real *weighted, global real *values,
                         global long *skipped)
 {
     for (int k = LANE; k < count; k += LANES) {
-        global const long *term = integers + (first + k) * INTEGERS;
-        global const real *parameters = reals + (first + k) * REALS;
+        SHARED const long *term = integers + k * INTEGERS;
+        SHARED const real *parameters = reals + k * REALS;
         const bool divergences = term[CRITERION] == POPULATION_KL;
         const sum kept = totals[2 * k + 1];
-        skipped[first + k] = divergences ? N - ((long)kept.x + (long)kept.y) : 0;
+        skipped[k] = divergences ? N - ((long)kept.x + (long)kept.y) : 0;
         weighted[k] = 0;
         if (!(divergences && term[REDUCTION] == NONE)) {
             const real value = value_of(of, (real)N, term, parameters, sum_value(totals[2 * k]), sum_value(kept));
@@ -1048,7 +1179,7 @@ INLINE void give_values(const population *of, long N, global const long *integer
 
 #if GRADIENT
 /* The coefficients of neuron i: what the terms [first, first + count) add to them. */
-INLINE void give_lines(const neurons *all, const population *of, global const long *integers, global const real *reals,
+INLINE void give_lines(const neurons *all, const population *of, SHARED const long *integers, SHARED const real *reals,
                        long first, int count, local const sum *totals, real factor, int cotangents_given,
                        global const real *cotangents, long i, real R, real R1, bool last, global real *states_lines,
                        global real *reference_lines)
@@ -1059,8 +1190,8 @@ INLINE void give_lines(const neurons *all, const population *of, global const lo
         to = (lines){ states_lines[i], states_lines[N + i], reference_lines[i], reference_lines[N + i] };
 #if MOMENTS
     for (int k = 0; k < count; ++k) {
-        global const long *term = integers + (first + k) * INTEGERS;
-        global const real *parameters = reals + (first + k) * REALS;
+        SHARED const long *term = integers + k * INTEGERS;
+        SHARED const real *parameters = reals + k * REALS;
         const bool is_vector = term[CRITERION] == POPULATION_KL && term[REDUCTION] == NONE;
         const real u = is_vector && cotangents_given ? cotangents[term[COTANGENT] * N + i] : (real)0;
         add_term(all, of, term, parameters, sum_value(totals[2 * k + 1]), i, factor * parameters[WEIGHT], u, &to);
@@ -1080,13 +1211,21 @@ INLINE void give_lines(const neurons *all, const population *of, global const lo
  * evaluation. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 finish(real scale_value, int scale_given, global const real *restrict scale, int cotangents_given,
-       global const real *restrict cotangents, global const long *restrict job, global const long *restrict integers,
-       global const real *restrict reals, global const real *restrict states, global const real *restrict reference,
+       global const real *restrict cotangents, global const long *restrict given_job,
+       global const long *restrict given_integers, global const real *restrict given_reals, global const real *restrict states, global const real *restrict reference,
        global const real *restrict partials, real R, real R1, global real *values, global real *states_lines, global real *reference_lines,
        global real *restrict factors)
 {
     local real scratch[8 * LANES], weighted[TERMS_AT_ONCE];
     local sum totals[2 * TERMS_AT_ONCE];
+#if STAGES
+    local long job[JOB_PARAMETERS], integers[TERMS_AT_ONCE * INTEGERS];
+    local real reals[TERMS_AT_ONCE * REALS];
+    stage(job, integers, reals, given_job, given_integers, given_reals);
+    BARRIER();
+#else
+    global const long *job = given_job;
+#endif
     const long N = job[NEURONS], terms = job[TERMS], group = get_group_id(0);
     population of = { 0 };
 #if MOMENTS
@@ -1096,29 +1235,34 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
     const real factor = scale_given ? scale[0] : scale_value;
     const neurons all = { N, states, reference };
     const long end_column = min((group + 1) * job[FINISH_COLUMNS], N);
-    if (group + LANE == 0) {
-        for (int k = 0; k < job[FACTORS]; ++k)
-            factors[k] = 0;
-        for (long k = 0; k < terms; ++k)
-            add_factor(integers + k * INTEGERS, reals + k * REALS, factor * reals[k * REALS + WEIGHT], factors);
-    }
 #endif
     real total = 0;
     for (long first = 0; first < terms; first += TERMS_AT_ONCE) {
         const int count = (int)min(terms - first, (long)TERMS_AT_ONCE);
-        sum_terms(job, integers, first, count, partials, totals, scratch);
+#if !STAGES
+        global const long *integers = given_integers + first * INTEGERS;
+        global const real *reals = given_reals + first * REALS;
+#endif
+        sum_terms(integers, count, partials, totals, scratch);
         if (group == 0)
-            give_values(&of, N, integers, reals, first, count, totals, weighted, values,
-                        (global long *)values + job[SKIPPED_OFFSET]);
+            give_values(&of, N, integers, reals, count, totals, weighted, values,
+                        (global long *)values + job[SKIPPED_OFFSET] + first);
         BARRIER();
         for (int k = 0; group + LANE == 0 && k < count; ++k)
             total += weighted[k];
 #if GRADIENT
+        if (group == 0)
+            give_factors(job, integers, reals, count, first == 0, factor, factors);
         for (long i = group * job[FINISH_COLUMNS] + LANE; i < end_column; i += LANES)
             give_lines(&all, &of, integers, reals, first, count, totals, factor, cotangents_given, cotangents, i, R, R1,
                        first + count == terms, states_lines, reference_lines);
 #endif
         BARRIER();
+#if STAGES
+        if (first + TERMS_AT_ONCE < terms)
+            stage_terms(integers, reals, given_integers, given_reals, first + TERMS_AT_ONCE);
+        BARRIER();
+#endif
     }
     if (group + LANE == 0) {
         values[job[VALUE_COUNT]] = total;

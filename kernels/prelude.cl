@@ -616,16 +616,22 @@ INLINE int columns_of(long left, int x)
     return (int)max(min(own, (long)COLUMNS), 0L);
 }
 
+/* Numbers are read with an `excess`, a constant, which is 0 but where differences alone are wanted. */
 #if ELEMENT == 2
 typedef ushort stored;
-INLINE real to_real(stored bits) { return (real)vload_half(0, (const half *)&bits); }
+INLINE real to_real(stored bits, const real excess) { return (real)vload_half(0, (const half *)&bits) + excess; }
 #elif ELEMENT == 3 && PRECISION == 32
 typedef element stored;
-/* The mantissa of 2^23 + x: GPUs convert integers at a fraction of the rate of sums. */
-INLINE real to_real(stored x) { return as_float(0x4b000000 | (int)x) - 8388608.0f; }
+/* The bytes of 2^23 + x: GPUs convert integers at a fraction of the rate of sums. */
+#ifdef __ENDIAN_LITTLE__
+#define OF_BYTES(x) as_float((uchar4)(x, 0, 0, 0x4b))
+#else
+#define OF_BYTES(x) as_float((uchar4)(0x4b, 0, 0, x))
+#endif
+INLINE real to_real(stored x, const real excess) { return OF_BYTES(x) - (8388608.0f - excess); }
 #else
 typedef element stored;
-INLINE real to_real(stored x) { return (real)x; }
+INLINE real to_real(stored x, const real excess) { return (real)x + excess; }
 #endif
 #if ELEMENT == 0
 #define STORED float
@@ -638,62 +644,85 @@ INLINE real to_real(stored x) { return (real)x; }
 #endif
 
 /* Read `count` neighbours from p on, which is a multiple of so many elements; 1, 2, 4 or 8, a constant. */
-INLINE void load_vector(real *to, global const element *p, const int count)
+INLINE void load_vector(real *to, global const element *p, const int count, const real excess)
 {
+#if ELEMENT == 3
+    /* Vectors of bytes were seen to be read byte by byte. */
+    if (count >= 4) {
+        uint both[2];
+        if (count == 4) {
+            both[0] = *(global const uint *)p;
+        } else {
+            const uint2 x = *(global const uint2 *)p;
+            both[0] = x.s0;
+            both[1] = x.s1;
+        }
+#pragma unroll
+        for (int k = 0; k < count; k += 4) {
+            const uchar4 x = as_uchar4(both[k / 4]);
+            to[k] = to_real(x.s0, excess);
+            to[k + 1] = to_real(x.s1, excess);
+            to[k + 2] = to_real(x.s2, excess);
+            to[k + 3] = to_real(x.s3, excess);
+        }
+        return;
+    }
+#endif
     global const stored *from = (global const stored *)p;
     if (count == 1) {
-        to[0] = to_real(*from);
+        to[0] = to_real(*from, excess);
     } else if (count == 2) {
         const PASTE(STORED, 2) x = *(global const PASTE(STORED, 2) *)from;
-        to[0] = to_real(x.s0);
-        to[1] = to_real(x.s1);
+        to[0] = to_real(x.s0, excess);
+        to[1] = to_real(x.s1, excess);
     } else if (count == 4) {
         const PASTE(STORED, 4) x = *(global const PASTE(STORED, 4) *)from;
-        to[0] = to_real(x.s0);
-        to[1] = to_real(x.s1);
-        to[2] = to_real(x.s2);
-        to[3] = to_real(x.s3);
+        to[0] = to_real(x.s0, excess);
+        to[1] = to_real(x.s1, excess);
+        to[2] = to_real(x.s2, excess);
+        to[3] = to_real(x.s3, excess);
     } else {
         const PASTE(STORED, 8) x = *(global const PASTE(STORED, 8) *)from;
-        to[0] = to_real(x.s0);
-        to[1] = to_real(x.s1);
-        to[2] = to_real(x.s2);
-        to[3] = to_real(x.s3);
-        to[4] = to_real(x.s4);
-        to[5] = to_real(x.s5);
-        to[6] = to_real(x.s6);
-        to[7] = to_real(x.s7);
+        to[0] = to_real(x.s0, excess);
+        to[1] = to_real(x.s1, excess);
+        to[2] = to_real(x.s2, excess);
+        to[3] = to_real(x.s3, excess);
+        to[4] = to_real(x.s4, excess);
+        to[5] = to_real(x.s5, excess);
+        to[6] = to_real(x.s6, excess);
+        to[7] = to_real(x.s7, excess);
     }
 }
 
-/* The work-item's columns of one row, and zeros where it has none. */
-INLINE void load_row(real s[COLUMNS], global const element *p, const place *at)
+/* The work-item's columns of one row, and zeros where it has none; all with an excess. */
+INLINE void load_row(real s[COLUMNS], global const element *p, const place *at, const real excess)
 {
 #if ALIGNED && !ALONG
     if (at->columns > 0) {
-        load_vector(s, p, COLUMNS);
+        load_vector(s, p, COLUMNS, excess);
         return;
     }
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v)
-        s[v] = 0;
+        s[v] = excess;
 #else
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v)
-        s[v] = v < at->columns ? LOAD_ONE(p + v * at->next) : (real)0;
+        s[v] = v < at->columns ? LOAD_ONE(p + v * at->next) + excess : excess;
 #endif
 }
 
 /* The same of STEP rows of a batch. `aligned`: the first of them is a multiple of STEP time steps from the batch's first
  * one. All loads of a work-item that has all its columns stand together. */
-INLINE void load_rows(real s[STEP][COLUMNS], global const element *p, const place *at, bool aligned)
+INLINE void load_rows(real s[STEP][COLUMNS], global const element *p, const place *at, bool aligned,
+                      const real excess)
 {
 #if ALIGNED && ALONG
     if (aligned && at->vectors_along && at->columns == COLUMNS) {
         real x[COLUMNS][STEP];
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
-            load_vector(x[v], p + v * at->next, STEP);
+            load_vector(x[v], p + v * at->next, STEP, excess);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
 #pragma unroll
@@ -705,13 +734,13 @@ INLINE void load_rows(real s[STEP][COLUMNS], global const element *p, const plac
     if (at->columns > 0) {
 #pragma unroll
         for (int k = 0; k < STEP; ++k)
-            load_vector(s[k], p + k * at->st, COLUMNS);
+            load_vector(s[k], p + k * at->st, COLUMNS, excess);
     } else {
 #pragma unroll
         for (int k = 0; k < STEP; ++k)
 #pragma unroll
             for (int v = 0; v < COLUMNS; ++v)
-                s[k][v] = 0;
+                s[k][v] = excess;
     }
     return;
 #else
@@ -720,12 +749,12 @@ INLINE void load_rows(real s[STEP][COLUMNS], global const element *p, const plac
         for (int k = 0; k < STEP; ++k)
 #pragma unroll
             for (int v = 0; v < COLUMNS; ++v)
-                s[k][v] = LOAD_ONE(p + k * at->st + v * at->next);
+                s[k][v] = LOAD_ONE(p + k * at->st + v * at->next) + excess;
         return;
     }
 #endif
 #pragma unroll
     for (int k = 0; k < STEP; ++k)
-        load_row(s[k], p + k * at->st, at);
+        load_row(s[k], p + k * at->st, at, excess);
 }
 #endif

@@ -14,13 +14,30 @@
 
 /* ---- The list of devices ---- */
 
-/* All OpenCL devices in the order of the platforms, then the OpenMP path. The caller frees the list. */
-static ratecl_status device_list(ratecl_device_info **list, size_t *count)
+/* Describe the OpenMP path. */
+static ratecl_status describe_cpu(ratecl_device_info *info)
 {
+    void *cpu;
+    RC_TRY(rc_cpu_context_create(0, &cpu));
+    *info = (ratecl_device_info){ .size = sizeof *info };
+    rc_cpu_path.device_info(cpu, info);
+    rc_cpu_path.context_release(cpu);
+    return RATECL_OK;
+}
+
+/* List all OpenCL devices in the order of the platforms, then the OpenMP path. The caller frees the list.
+ * Where a driver failed, *failure is its status and the OpenMP path has a note of it. */
+static ratecl_status device_list(ratecl_device_info **list, size_t *count, ratecl_status *failure)
+{
+    ratecl_device_info cpu;
     *count = 0;
     *list = NULL;
+    *failure = RATECL_OK;
+    RC_TRY(describe_cpu(&cpu));
 #ifdef RATECL_WITH_OPENCL
-    RC_TRY(rc_cl_device_list(list, count));
+    *failure = rc_cl_device_list(list, count);
+    if (*failure != RATECL_OK)
+        snprintf(cpu.note, sizeof cpu.note, "OpenCL devices may be missing: %s", ratecl_last_error());
 #endif
     ratecl_device_info *longer = realloc(*list, (*count + 1) * sizeof **list);
     if (!longer) {
@@ -28,14 +45,7 @@ static ratecl_status device_list(ratecl_device_info **list, size_t *count)
         return rc_fail_memory((*count + 1) * sizeof **list);
     }
     *list = longer;
-    void *cpu;
-    const ratecl_status status = rc_cpu_context_create(0, &cpu);
-    if (status != RATECL_OK) {
-        free(longer);
-        return status;
-    }
-    rc_cpu_path.device_info(cpu, &longer[*count]);
-    rc_cpu_path.context_release(cpu);
+    longer[*count] = cpu;
     *count += 1;
     return RATECL_OK;
 }
@@ -91,7 +101,9 @@ static const char *environment_device(void)
     return name && *name ? name : NULL;
 }
 
-static ratecl_status no_device(const ratecl_device_info *list, size_t count, const char *name)
+/* `failure` is that of a driver, or OK. */
+static ratecl_status no_device(const ratecl_device_info *list, size_t count, const char *name,
+                               ratecl_status failure)
 {
     rc_message("no device is \"%s\": expected cpu, opencl, opencl:TEXT or opencl:PLATFORM.DEVICE; found",
                name);
@@ -104,7 +116,11 @@ static ratecl_status no_device(const ratecl_device_info *list, size_t count, con
 #ifndef RATECL_WITH_OPENCL
     rc_message_append("; this build has no OpenCL");
 #endif
-    return RATECL_ERROR_NO_DEVICE;
+    if (failure == RATECL_OK)
+        return RATECL_ERROR_NO_DEVICE;
+    rc_message_append("; ");
+    rc_message_append(list[count - 1].note);
+    return failure == RATECL_ERROR_MEMORY ? failure : RATECL_ERROR_NO_DEVICE;
 }
 
 int ratecl_has_opencl(void)
@@ -120,7 +136,8 @@ size_t ratecl_device_count(void)
 {
     ratecl_device_info *list;
     size_t count;
-    if (device_list(&list, &count) != RATECL_OK)
+    ratecl_status failure;
+    if (device_list(&list, &count, &failure) != RATECL_OK)
         return 1;
     free(list);
     return count;
@@ -144,8 +161,8 @@ ratecl_status ratecl_device_get(size_t index, ratecl_device_info *info)
     RC_REFUSE_NULL(info);
     ratecl_device_info *list;
     size_t count;
-    RC_TRY(device_list(&list, &count));
-    ratecl_status status;
+    ratecl_status status, failure;
+    RC_TRY(device_list(&list, &count, &failure));
     if (index < count) {
         list[index].chosen = index == find_device(list, count, environment_device());
         status = device_info_give(&list[index], info);
@@ -193,6 +210,7 @@ ratecl_status rc_context_wrap(const rc_path *path, void *state, const ratecl_con
     made->state = state;
     made->log = options->log;
     made->log_user = options->log_user;
+    made->note[0] = '\0';
     *context = made;
     if (made->log) {
         ratecl_device_info info = { .size = sizeof info };
@@ -202,6 +220,14 @@ ratecl_status rc_context_wrap(const rc_path *path, void *state, const ratecl_con
         made->log(line, made->log_user);
     }
     return RATECL_OK;
+}
+
+/* Let the context tell its caller what a driver did; nothing if the note is empty. */
+static void take_note(ratecl_context *context, const char *note)
+{
+    snprintf(context->note, sizeof context->note, "%s", note);
+    if (*note && context->log)
+        context->log(context->note, context->log_user);
 }
 
 static ratecl_status open_cpu(const ratecl_context_options *options, ratecl_context **context)
@@ -226,6 +252,33 @@ static ratecl_status context_open(const ratecl_device_info *device, const ratecl
     return open_cpu(options, context);
 }
 
+/* Open the best device of the list, or the OpenMP path where that fails; the context has a note of failures.
+ */
+static ratecl_status open_best(const ratecl_device_info *list, size_t count,
+                               const ratecl_context_options *options, ratecl_context **context)
+{
+    const ratecl_device_info *best = &list[best_of(list, count)];
+    char note[sizeof best->note];
+    snprintf(note, sizeof note, "%s", list[count - 1].note);
+    ratecl_status status = context_open(best, options, context);
+    if (status != RATECL_OK && best->kind != RATECL_DEVICE_OPENMP) {
+        snprintf(note, sizeof note, "%s (%s) is not used: %s", best->id, best->name, ratecl_last_error());
+        status = open_cpu(options, context);
+    }
+    if (status == RATECL_OK)
+        take_note(*context, note);
+    return status;
+}
+
+static ratecl_status open_named(const ratecl_device_info *list, size_t count, const char *name,
+                                ratecl_status failure, const ratecl_context_options *options,
+                                ratecl_context **context)
+{
+    const size_t found = find_device(list, count, name);
+    return found < count ? context_open(&list[found], options, context)
+                         : no_device(list, count, name, failure);
+}
+
 ratecl_status ratecl_context_create(const ratecl_context_options *given, ratecl_context **context)
 {
     RC_REFUSE_NULL(context);
@@ -237,10 +290,10 @@ ratecl_status ratecl_context_create(const ratecl_context_options *given, ratecl_
 
     ratecl_device_info *list;
     size_t count;
-    RC_TRY(device_list(&list, &count));
-    const size_t found = find_device(list, count, name);
-    const ratecl_status status =
-        found < count ? context_open(&list[found], &options, context) : no_device(list, count, name);
+    ratecl_status failure;
+    RC_TRY(device_list(&list, &count, &failure));
+    const ratecl_status status = name ? open_named(list, count, name, failure, &options, context)
+                                      : open_best(list, count, &options, context);
     free(list);
     return status;
 }
@@ -265,5 +318,6 @@ ratecl_status ratecl_context_device(const ratecl_context *context, ratecl_device
     RC_REFUSE_NULL(info);
     ratecl_device_info complete = { .size = sizeof complete };
     context->path->device_info(context->state, &complete);
+    memcpy(complete.note, context->note, sizeof complete.note);
     return device_info_give(&complete, info);
 }

@@ -12,6 +12,7 @@ struct ratecl_context {
     void *state; /* the path's */
     ratecl_log_function log;
     void *log_user;
+    char note[sizeof((ratecl_device_info *)0)->note]; /* of its device's description */
 };
 
 ratecl_context *rc_context_retain(ratecl_context *context);

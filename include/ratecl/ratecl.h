@@ -9,6 +9,13 @@
  *                message of the calling thread's last failure. A refused argument changes nothing of
  *                the caller's. The library never prints, exits or aborts.
  * Threads        A context may be used by many threads at once, a plan by one thread at a time.
+ * Fork           In a child that fork() made of a process that had used the library, contexts and plans of
+ *                the CPU path work, inherited and new ones; once the parent has evaluated on several
+ *                threads, evaluations in the child run on one. OpenCL devices do not survive fork(): if
+ *                the parent had used or listed them through the library, calls that need one fail in the
+ *                child with UNSUPPORTED (NO_DEVICE for a new context), and a context without a name is one
+ *                of the CPU path. Inherited contexts and plans may be released. After exec() all is as in
+ *                a new process.
  * Structs        Start each one with its *_init function or its *_INIT macro: `size` tells the library
  *                which fields the caller knows. See "Versions" below.
  * Determinism    The same device, library, tuning, plan and input give the same bits, whatever the number
@@ -101,6 +108,8 @@ typedef struct ratecl_device_info {
     int32_t compute_units;
     uint64_t memory;         /**< bytes; 0 where unknown */
     uint64_t largest_buffer; /**< bytes; 0 where unlimited */
+    char note[512];          /**< of the OpenMP path, and of contexts made without a name: which OpenCL driver
+                                  failed, and how, so that its devices are missing or not used; else empty */
 } ratecl_device_info;
 
 /** Start a description: the size, and zeros. */
@@ -164,8 +173,9 @@ RATECL_EXPORT void ratecl_context_options_init_sized(ratecl_context_options *opt
 /** A device, its queue and its compiled programs. */
 typedef struct ratecl_context ratecl_context;
 
-/** Make a context; `options` NULL means the defaults. The caller releases it.
- *  Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
+/** Make a context; `options` NULL means the defaults. The caller releases it. Without a name, in options and
+ *  environment, a device whose driver fails gives way to the CPU path, and the context's device has a note of
+ * it. Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
 RATECL_EXPORT ratecl_status ratecl_context_create(const ratecl_context_options *options,
                                                   ratecl_context **context);
 
@@ -476,7 +486,8 @@ RATECL_EXPORT void ratecl_outputs_init_sized(ratecl_outputs *outputs, size_t siz
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; a value, or an element of a
  * gradient, is not finite, and the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after
  * each of them. The message names the input and the first element or neuron at fault, where there is one.
- */
+ *  Where a driver fails to wait, too, the message says that the device may still use the memory that was
+ * given: it does not after the plan's next evaluation or release. */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);
 
@@ -551,7 +562,8 @@ RATECL_EXPORT void ratecl_tune_result_init_sized(ratecl_tune_result *result, siz
  * Search the compile-time parameters of the kernels on the context's device, and keep what is faster than the
  * defaults in tuning.txt, in the folder where programs are kept (ratecl_program_cache), for the device and
  * its driver. Contexts that are made afterwards use it and say so to their log; a line that is damaged, and a
- * file that others could have written, is ignored. The environment's RATECL_TUNING still sets single parameters.
+ * file that others could have written, is ignored. The environment's RATECL_TUNING still sets single
+ * parameters.
  *
  * A choice wins only if its results agree with the defaults' within the bounds that are promised; the bits
  * may differ. Use a context of its own: plans that are made with it meanwhile get what is being tried, and

@@ -33,6 +33,8 @@
 #endif
 
 #define ROW_SUMS (SUMS || ENTROPY)
+/* What numbers are read with: bytes lie in mantissas of 2^23 + x, and differences from a shift need no other form. */
+#define EXCESS (ELEMENT == 3 && PRECISION == 32 && !ROW_SUMS ? (real)8388608 : (real)0)
 /* How many sums of rows there are in a round, work-items that add up one of them, and from one row's in local memory to
  * the next, so that these read from different banks. */
 #define ROUND_SUMS (2 * ROWS)
@@ -156,7 +158,8 @@ INLINE real add_lag(real sum_, const real s[COLUMNS], const real later[COLUMNS])
 }
 
 /* The rows from time step t on, which lie at p, one after the other: few registers. */
-INLINE real lag_of_rows(global const element *p, const place *at, row_index t, row_index T, row_index tau, int rows)
+INLINE real lag_of_rows(global const element *p, const place *at, row_index t, row_index T, row_index tau,
+                        row_index distance, int rows)
 {
     real squares = 0;
 #pragma unroll 1
@@ -164,8 +167,8 @@ INLINE real lag_of_rows(global const element *p, const place *at, row_index t, r
         real row[COLUMNS], later[COLUMNS];
         if ((t + k) % T >= T - tau)
             continue;
-        load_row(row, p, at);
-        load_row(later, p + tau * at->st, at);
+        load_row(row, p, at, EXCESS);
+        load_row(later, p + distance * at->st, at, EXCESS);
         squares = add_lag(squares, row, later);
     }
     return squares;
@@ -173,12 +176,12 @@ INLINE real lag_of_rows(global const element *p, const place *at, row_index t, r
 
 /* The squared differences of STEP rows; the next row serves a lag of 1. */
 INLINE real lag_of_step(real s[STEP][COLUMNS], const place *at, global const element *p, row_index t, row_index T,
-                        row_index tau)
+                        row_index tau, row_index distance)
 {
     if (tau != 1 || t + STEP >= T)
-        return lag_of_rows(p, at, t, T, tau, STEP);
+        return lag_of_rows(p, at, t, T, tau, distance, STEP);
     real next[COLUMNS], squares = 0;
-    load_row(next, p + STEP * at->st, at);
+    load_row(next, p + STEP * at->st, at, EXCESS);
 #pragma unroll
     for (int k = 0; k + 1 < STEP; ++k)
         squares = add_lag(squares, s[k], s[k + 1]);
@@ -216,7 +219,7 @@ typedef struct launch {
     row_index T;
     bool dense; /* batches follow one another as rows do */
     bool moments_alone;
-    global const long *taus;
+    global const long *taus, *distances;
     global const real *row_z; /* from the block's first row on */
     real eps;
 } launch;
@@ -234,13 +237,14 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 {
     real s[STEP][COLUMNS];
     if (count >= STEP && (of->dense || from.t + STEP <= of->T)) {
-        load_rows(s, p, &of->at, from.t % STEP == 0);
+        load_rows(s, p, &of->at, from.t % STEP == 0, EXCESS);
 #if MOMENTS
         add_moments(sums, s, STEP);
 #endif
 #if LAGS
         for (int l = 0; l < LAGS && !of->moments_alone; ++l)
-            sums->lag[l] += lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l]);
+            sums->lag[l] +=
+                lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l], (row_index)of->distances[l]);
 #endif
 #if ROW_SUMS
         if (of->moments_alone)
@@ -258,13 +262,14 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #pragma unroll 1
     for (int k = 0; k < min(count, STEP); ++k, advance(&from, 1, of->T)) {
         p = of->states + from.b * of->sb + from.t * of->at.st;
-        load_row(s[0], p, &of->at);
+        load_row(s[0], p, &of->at, EXCESS);
 #if MOMENTS
         add_moments(sums, s, 1);
 #endif
 #if LAGS
         for (int l = 0; l < LAGS && !of->moments_alone; ++l)
-            sums->lag[l] += lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], 1);
+            sums->lag[l] +=
+                lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], (row_index)of->distances[l], 1);
 #endif
 #if ROW_SUMS
         real z, a;
@@ -330,7 +335,7 @@ INLINE void retake_squares(real squares[COLUMNS], const column_sums *sums, const
         position at;
         real s[COLUMNS];
         find_row(&at, first_row + row, of->T);
-        load_row(s, of->states + at.b * of->sb + at.t * of->at.st, &of->at);
+        load_row(s, of->states + at.b * of->sb + at.t * of->at.st, &of->at, EXCESS);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v) {
             const real d = (s[v] - sums->shift[v]) * scale[v];
@@ -378,7 +383,7 @@ INLINE void give_columns(const column_sums *sums, const launch *of, long first_r
         const real factor = scale[v] == 0 ? (real)1 : scale[v], delta = total[v] / (real)rows * factor;
         const real spread = squares[v] / (real)rows - delta * delta;
         if (y == 0 && column < pitch) {
-            record[column] = sums->shift[v];
+            record[column] = sums->shift[v] - EXCESS;
             record[pitch + column] = total[v];
             record[2 * pitch + column] = sqrt(spread < 0 ? (real)0 : spread) * scale_one_inverse(factor); /* keeps a NaN */
         }
@@ -394,12 +399,13 @@ INLINE void give_columns(const column_sums *sums, const launch *of, long first_r
 
 /* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
  * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2.
- * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. */
+ * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. distances: (LAGS), rows
+ * in memory from a row to the one tau steps later, which is tau unless rows are left out. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
       long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone, global const long *restrict distances)
 {
     local real scratch[SCRATCH_REALS];
     const int x = LANE_X, y = LANE_Y;
@@ -413,6 +419,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                         .dense = sb == T * st,
                         .moments_alone = moments_alone != 0,
                         .taus = taus,
+                        .distances = distances,
                         .row_z = row_z + first_row,
                         .eps = eps };
     position start;
@@ -429,9 +436,9 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
         advance(&middle, first_rows / 2, of.T);
         advance(&last, first_rows - 1, of.T);
         real a[COLUMNS], b[COLUMNS], c[COLUMNS];
-        load_row(a, of.states + start.b * sb + start.t * st, &of.at);
-        load_row(b, of.states + middle.b * sb + middle.t * st, &of.at);
-        load_row(c, of.states + last.b * sb + last.t * st, &of.at);
+        load_row(a, of.states + start.b * sb + start.t * st, &of.at, EXCESS);
+        load_row(b, of.states + middle.b * sb + middle.t * st, &of.at, EXCESS);
+        load_row(c, of.states + last.b * sb + last.t * st, &of.at, EXCESS);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v) {
             sums.shift[v] = median(a[v], b[v], c[v]);

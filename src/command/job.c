@@ -29,6 +29,9 @@ bool job_has_reader(const struct job *job, int input)
 static void begin_messages(struct job *job)
 {
     progress_stop(&job->progress);
+    if (job->device.note[0])
+        complain("%s", job->device.note);
+    job->device.note[0] = '\0';
     default_terms_report(job);
     for (size_t k = 0; k < job->left_out_count; ++k)
         free(job->left_out[k].reason);

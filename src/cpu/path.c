@@ -11,25 +11,39 @@
 #include <omp.h>
 #endif
 
+#include "../process.h"
 #include "compensated.h"
 #include "path.h"
 
-static int thread_index(void)
+#ifdef _OPENMP
+/* The process whose OpenMP threads evaluations run on. */
+static rc_owner openmp_owner;
+#endif
+
+/* Return how many threads an evaluation runs on: one in a child that fork() made of a process that has run on
+ * several, since libgomp waits there for threads that the child does not have. */
+static int usable_threads(const rc_cpu_plan *plan)
 {
 #ifdef _OPENMP
-    return omp_get_thread_num();
+    return plan->threads == 1 || !rc_own(&openmp_owner) ? 1 : plan->threads;
 #else
-    return 0;
+    (void)plan;
+    return 1;
 #endif
 }
 
 static void run(const rc_cpu_plan *plan, rc_cpu_task task, const void *work, int64_t tasks)
 {
 #ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic) num_threads(plan->threads) if (tasks > 1)
+    if (plan->running_threads > 1 && tasks > 1) {
+#pragma omp parallel for schedule(dynamic) num_threads(plan->running_threads)
+        for (int64_t k = 0; k < tasks; k++)
+            task(work, k, plan->scratch + (size_t)omp_get_thread_num() * plan->scratch_bytes);
+        return;
+    }
 #endif
     for (int64_t k = 0; k < tasks; k++)
-        task(work, k, plan->scratch + (size_t)thread_index() * plan->scratch_bytes);
+        task(work, k, plan->scratch);
 }
 
 /* The sum of `count` numbers that lie `stride` apart. */
@@ -182,6 +196,7 @@ static ratecl_status evaluate(void *plan_state, const rc_evaluation *evaluation)
                          .variance = { sweep[RC_STATES].deviations, sweep[RC_REFERENCE].deviations },
                          .lags = plan->lags,
                          .entropies = plan->entropies };
+    plan->running_threads = usable_threads(plan);
     run_sweep(plan, RC_REFERENCE, inputs[RC_REFERENCE]);
     run_sweep(plan, RC_STATES, inputs[RC_STATES]); /* the last: the gradient finds their end in the cache */
     run_entropy(plan, inputs[RC_STATES]);

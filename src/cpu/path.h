@@ -14,7 +14,8 @@ typedef struct rc_cpu_context {
 
 typedef struct rc_cpu_plan {
     rc_spec spec;
-    int threads;
+    int threads;         /* that there is scratch for */
+    int running_threads; /* of the evaluation: all of them, or one */
     const rc_cpu_passes *passes;
     bool sweeps[2]; /* of RC_STATES and RC_REFERENCE */
     rc_cpu_sweep sweep[2];

@@ -266,6 +266,9 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b);
 ratecl_status rc_cl_add_finish(rc_cl_builder *b);
 
 /* ---- gradient.c ---- */
+
+/* Rows: pieces begin where vectors of time steps do. */
+enum { RC_PIECE_UNIT = 16 };
 ratecl_status rc_cl_add_gradients(rc_cl_builder *b);
 
 #endif

@@ -25,7 +25,7 @@ void rc_cl_message(const char *call, cl_int code);
 static inline ratecl_status rc_cl_status(cl_int code)
 {
     const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ||
-                        code == CL_INVALID_BUFFER_SIZE;
+                        code == CL_OUT_OF_RESOURCES || code == CL_INVALID_BUFFER_SIZE;
     return memory ? RATECL_ERROR_MEMORY : RATECL_ERROR_DEVICE;
 }
 
@@ -67,6 +67,9 @@ typedef struct rc_cl_step {
     int64_t units_per_batch;   /* 0: units go on over the rows of all batches */
     int64_t most_units;        /* in one launch; 0: any number */
     int64_t before, after;     /* rows that are read beyond a unit's own */
+    int windows;       /* lags whose rows are read, then those whose earlier rows are, too (staging.h) */
+    cl_uint distances; /* the argument of that name, where there are windows */
+    cl_mem whole_distances, cut_distances; /* that the argument takes; cut_distances NULL: the former alone */
 } rc_cl_step;
 
 /* Device memory that a piece of an array lies in. */
@@ -86,8 +89,12 @@ typedef struct rc_cl_pinned {
 /* How an array in host memory that the device has no room for goes through it: in pieces of rows, which are
  * copied side by side into the slots unless the device can have them where they lie. */
 typedef struct rc_cl_staging {
-    int64_t rows;  /* that a piece holds at most; 0: the array is not cut */
-    bool in_place; /* the device shares the host's memory */
+    int64_t rows;        /* that a piece holds at most; 0: the array is not cut */
+    bool in_place;       /* the device shares the host's memory */
+    int64_t window_rows; /* that a window holds; 0: there are none */
+    int64_t slot_rows;   /* with the windows */
+    int64_t
+        *window_at; /* by the step's windows: where in a slot they begin; 0: the lag is within the piece */
     rc_cl_slot slots[2];
     int turn; /* the slot that was used last */
 } rc_cl_staging;
@@ -137,15 +144,26 @@ typedef struct rc_cl_plan {
     size_t pinned_bytes; /* of each */
     int pinned_turn;     /* the one that was used last */
 
+    bool unsettled;                /* an evaluation failed, and so did waiting for what it had enqueued */
     cl_mem inputs[RC_INPUT_COUNT]; /* of the evaluation in flight, retained */
     cl_event last;                 /* of the last command that was enqueued: the next evaluation follows it */
 } rc_cl_plan;
 
 /* ---- devices.c ---- */
-bool rc_cl_device_describe(cl_device_id device, int platform, int index, ratecl_device_info *info);
+/* Describe a device that has this place among all. It is usable if it is available and has a compiler. */
+ratecl_status rc_cl_device_describe(cl_device_id device, int platform, int index, ratecl_device_info *info,
+                                    bool *usable);
 ratecl_status rc_cl_device_find(const char *id, cl_device_id *device);
+/* Find the place of a device; that of the first one where it has none, as sub-devices do not. */
+ratecl_status rc_cl_device_place(cl_device_id device, int *platform, int *index);
 
 /* ---- context.c ---- */
+
+/* True unless this process was made by fork() after the library used OpenCL: the objects are of no use then,
+ * and drivers hang. */
+bool rc_cl_is_usable_here(void);
+/* Refuse to use OpenCL in such a process. Errors: UNSUPPORTED. */
+ratecl_status rc_cl_check_process(void);
 ratecl_status rc_cl_context_adopt(cl_context context, cl_device_id device, cl_command_queue queue,
                                   const ratecl_context_options *options, void **context_state);
 
@@ -207,6 +225,13 @@ void rc_cl_release_inputs(cl_mem inputs[RC_INPUT_COUNT]);
  * `plan->last` is complete when all of it is done. After a failure the plan is as good as before. */
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list);
+
+/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. Where that cannot be known,
+ * the plan is unsettled. */
+void rc_cl_plan_settle(rc_cl_plan *plan);
+/* Refuse a plan of which commands may still be running that no later one is ordered behind. Errors: DEVICE.
+ */
+ratecl_status rc_cl_plan_check_settled(const rc_cl_plan *plan);
 
 /* Wait for that, and for nothing that was enqueued later; give the results. */
 ratecl_status rc_cl_plan_wait(rc_cl_plan *plan, double *values, int64_t *skipped);

@@ -3,7 +3,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../process.h"
 #include "cl.h"
+
+/* ---- Processes ---- */
+
+static rc_owner opencl_owner;
+
+bool rc_cl_is_usable_here(void)
+{
+    return rc_own(&opencl_owner);
+}
+
+ratecl_status rc_cl_check_process(void)
+{
+    if (rc_cl_is_usable_here())
+        return RATECL_OK;
+    return rc_fail(
+        RATECL_ERROR_UNSUPPORTED,
+        "OpenCL was used by process %ld before fork() made this one: expected that process, or the cpu "
+        "device",
+        atomic_load(&opencl_owner));
+}
+
+/* ---- The path's functions ---- */
 
 static bool has_fp64(const void *context_state)
 {
@@ -15,16 +38,10 @@ static void device_info(const void *context_state, ratecl_device_info *info)
     *info = ((const rc_cl_context *)context_state)->info;
 }
 
-static void context_release(void *context_state)
+static void release_objects(rc_cl_context *context)
 {
-    rc_cl_context *context = context_state;
-    while (context->programs) {
-        rc_cl_program *program = context->programs;
-        context->programs = program->next;
+    for (const rc_cl_program *program = context->programs; program; program = program->next)
         clReleaseProgram(program->program);
-        free(program->key);
-        free(program);
-    }
     rc_workers_release(context->workers);
     pthread_mutex_destroy(&context->lock);
     if (context->queue)
@@ -33,6 +50,21 @@ static void context_release(void *context_state)
         clReleaseContext(context->context);
     if (context->device)
         clReleaseDevice(context->device);
+}
+
+static void context_release(void *context_state)
+{
+    rc_cl_context *context = context_state;
+    if (rc_cl_is_usable_here())
+        release_objects(context);
+    else
+        rc_workers_abandon(context->workers);
+    while (context->programs) {
+        rc_cl_program *program = context->programs;
+        context->programs = program->next;
+        free(program->key);
+        free(program);
+    }
     free(context);
 }
 
@@ -62,7 +94,6 @@ static ratecl_status query_limits(rc_cl_context *context)
     CL_TRY(clGetDeviceInfo(context->device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL));
     limits->local_bytes = (size_t)local_bytes;
     limits->vector_bytes = floats * sizeof(cl_float);
-    limits->compute_units = context->info.compute_units;
     limits->kind = context->info.kind;
     limits->device = context->info.name;
     limits->platform = context->info.platform;
@@ -72,25 +103,12 @@ static ratecl_status query_limits(rc_cl_context *context)
     return RATECL_OK;
 }
 
-/* The place of a device that the caller gave, among all. */
-static void find_place(cl_device_id device, ratecl_device_info *info)
-{
-    ratecl_device_info *list;
-    size_t count;
-    rc_cl_device_describe(device, 0, 0, info);
-    if (rc_cl_device_list(&list, &count) != RATECL_OK)
-        return;
-    for (size_t k = 0; k < count; ++k) {
-        cl_device_id listed;
-        if (rc_cl_device_find(list[k].id, &listed) == RATECL_OK && listed == device)
-            *info = list[k];
-    }
-    free(list);
-}
-
 static ratecl_status context_fill(rc_cl_context *context, const ratecl_context_options *options)
 {
-    find_place(context->device, &context->info);
+    int platform, index;
+    bool usable;
+    RC_TRY(rc_cl_device_place(context->device, &platform, &index));
+    RC_TRY(rc_cl_device_describe(context->device, platform, index, &context->info, &usable));
     context->fp64 = context->info.fp64;
     context->log = options->log;
     context->log_user = options->log_user;
@@ -106,6 +124,18 @@ static ratecl_status context_fill(rc_cl_context *context, const ratecl_context_o
     return RATECL_OK;
 }
 
+static ratecl_status retain(rc_cl_context *context, cl_context cl, cl_device_id device,
+                            cl_command_queue queue)
+{
+    CL_TRY(clRetainDevice(device));
+    context->device = device;
+    CL_TRY(clRetainContext(cl));
+    context->context = cl;
+    CL_TRY(clRetainCommandQueue(queue));
+    context->queue = queue;
+    return RATECL_OK;
+}
+
 ratecl_status rc_cl_context_adopt(cl_context cl, cl_device_id device, cl_command_queue queue,
                                   const ratecl_context_options *options, void **context_state)
 {
@@ -113,13 +143,9 @@ ratecl_status rc_cl_context_adopt(cl_context cl, cl_device_id device, cl_command
     if (!context)
         return rc_fail_memory(sizeof *context);
     pthread_mutex_init(&context->lock, NULL);
-    if (clRetainDevice(device) == CL_SUCCESS)
-        context->device = device;
-    if (clRetainContext(cl) == CL_SUCCESS)
-        context->context = cl;
-    if (clRetainCommandQueue(queue) == CL_SUCCESS)
-        context->queue = queue;
-    const ratecl_status status = context_fill(context, options);
+    ratecl_status status = retain(context, cl, device, queue);
+    if (status == RATECL_OK)
+        status = context_fill(context, options);
     if (status == RATECL_OK)
         *context_state = context;
     else

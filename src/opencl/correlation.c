@@ -238,11 +238,13 @@ typedef struct weights_shares {
     int64_t slot_reals; /* of a tile */
 } weights_shares;
 
-/* Units of the tuning's length, and as many slots as occupy the device. */
+/* Units of the tuning's length, and as many slots as occupy a CPU of many cores, whose number must not change
+ * the bits. */
 static weights_shares cpu_shares(const rc_cl_builder *b, int64_t R)
 {
+    enum { ENOUGH_TILES = 64 }; /* of sums, each of which gradient_weights reads again */
     const rc_tuning *t = &b->plan->tuning;
-    const int64_t wanted = rc_ceil_div((int64_t)b->plan->context->limits.compute_units * 8, b->at.pairs);
+    const int64_t wanted = rc_ceil_div(ENOUGH_TILES, b->at.pairs);
     weights_shares shares = { .unit_rows = t->chunk_steps, .units = rc_ceil_div(R, t->chunk_steps) };
     shares.slots = wanted < shares.units ? wanted : shares.units;
     shares.slot_reals = (int64_t)2 * t->tile * t->tile;

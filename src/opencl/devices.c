@@ -80,7 +80,8 @@ static ratecl_device_kind kind_of(const ratecl_device_info *info, cl_device_type
                                                : RATECL_DEVICE_CPU;
 }
 
-bool rc_cl_device_describe(cl_device_id device, int platform_index, int index, ratecl_device_info *info)
+ratecl_status rc_cl_device_describe(cl_device_id device, int platform_index, int index,
+                                    ratecl_device_info *info, bool *usable)
 {
     *info = (ratecl_device_info){ .size = sizeof *info };
     snprintf(info->id, sizeof info->id, "opencl:%d.%d", platform_index, index);
@@ -88,107 +89,172 @@ bool rc_cl_device_describe(cl_device_id device, int platform_index, int index, r
     cl_device_type type;
     cl_bool available = CL_FALSE, compiler = CL_FALSE;
     cl_uint units;
-    cl_ulong memory, largest;
+    cl_ulong memory, largest, fp64 = 0;
     char text[1024] = "";
-#define GET(query, field) (clGetDeviceInfo(device, query, sizeof(field), &(field), NULL) == CL_SUCCESS)
-#define GET_TEXT(query, field)                                                \
-    (clGetDeviceInfo(device, query, sizeof text, text, NULL) == CL_SUCCESS && \
-     snprintf(info->field, sizeof info->field, "%.*s", (int)sizeof info->field - 1, text) >= 0)
-    if (!GET(CL_DEVICE_PLATFORM, platform) || !GET(CL_DEVICE_TYPE, type) ||
-        !GET(CL_DEVICE_AVAILABLE, available) || !GET(CL_DEVICE_COMPILER_AVAILABLE, compiler) || !available ||
-        !compiler || !GET(CL_DEVICE_MAX_COMPUTE_UNITS, units) || !GET(CL_DEVICE_GLOBAL_MEM_SIZE, memory) ||
-        !GET(CL_DEVICE_MAX_MEM_ALLOC_SIZE, largest) || !GET_TEXT(CL_DEVICE_NAME, name) ||
-        !GET_TEXT(CL_DEVICE_VERSION, version))
-        return false;
-    if (clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof text, text, NULL) != CL_SUCCESS)
-        return false;
-    snprintf(info->platform, sizeof info->platform, "%.*s", (int)sizeof info->platform - 1, text);
-
-    cl_ulong fp64 = 0; /* a bit field; 0 or an error where there is none */
-    info->fp64 = GET(CL_DEVICE_DOUBLE_FP_CONFIG, fp64) && fp64 != 0;
+#define GET(query, field) CL_TRY(clGetDeviceInfo(device, query, sizeof(field), &(field), NULL))
+#define KEEP_TEXT(field) snprintf(info->field, sizeof info->field, "%.*s", (int)sizeof info->field - 1, text)
+    GET(CL_DEVICE_PLATFORM, platform);
+    GET(CL_DEVICE_TYPE, type);
+    GET(CL_DEVICE_AVAILABLE, available);
+    GET(CL_DEVICE_COMPILER_AVAILABLE, compiler);
+    GET(CL_DEVICE_MAX_COMPUTE_UNITS, units);
+    GET(CL_DEVICE_GLOBAL_MEM_SIZE, memory);
+    GET(CL_DEVICE_MAX_MEM_ALLOC_SIZE, largest);
+    GET(CL_DEVICE_NAME, text);
+    KEEP_TEXT(name);
+    GET(CL_DEVICE_VERSION, text);
+    KEEP_TEXT(version);
+    CL_TRY(clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof text, text, NULL));
+    KEEP_TEXT(platform);
+#undef GET
+#undef KEEP_TEXT
+    /* A bit field, which a device without fp64 may not know. */
+    const cl_int code = clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof fp64, &fp64, NULL);
+    if (code != CL_SUCCESS && code != CL_INVALID_VALUE)
+        return rc_cl_fail("clGetDeviceInfo", code);
+    info->fp64 = fp64 != 0;
     info->compute_units = (int32_t)units;
     info->memory = memory;
     info->largest_buffer = largest;
     info->kind = kind_of(info, type);
-    return true;
-#undef GET
-#undef GET_TEXT
+    *usable = available && compiler;
+    return RATECL_OK;
 }
 
-/* Call `visit` for each device until it returns false. */
-static void each_device(bool (*visit)(void *user, cl_device_id device, int platform, int index), void *user)
+/* ---- Walking over all devices ---- */
+
+/* The first failure of a driver. What it hides is left out, and the other devices are visited all the same.
+ */
+typedef struct first_failure {
+    ratecl_status status;
+    char message[512];
+} first_failure;
+
+/* Keep the calling thread's message, unless a failure came before. */
+static void keep_first(first_failure *first, ratecl_status status, int platform)
 {
-    cl_platform_id platforms[PLATFORM_MAX];
-    cl_uint platform_count = 0;
-    if (clGetPlatformIDs(PLATFORM_MAX, platforms, &platform_count) != CL_SUCCESS)
-        return; /* the loader has no platform */
-    for (cl_uint p = 0; p < platform_count && p < PLATFORM_MAX; ++p) {
-        cl_device_id devices[DEVICE_MAX];
-        cl_uint count = 0;
-        if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, DEVICE_MAX, devices, &count) != CL_SUCCESS)
-            continue;
-        for (cl_uint d = 0; d < count && d < DEVICE_MAX; ++d)
-            if (!visit(user, devices[d], (int)p, (int)d))
-                return;
+    if (status == RATECL_OK || first->status != RATECL_OK)
+        return;
+    first->status = status;
+    if (platform < 0)
+        snprintf(first->message, sizeof first->message, "%s", ratecl_last_error());
+    else
+        snprintf(first->message, sizeof first->message, "OpenCL platform %d: %s", platform,
+                 ratecl_last_error());
+}
+
+/* True if a call says that there is nothing to list, which is no failure: the loader found no platform
+ * (CL_PLATFORM_NOT_FOUND_KHR of cl_khr_icd), or a platform has no device. */
+static bool is_absence(cl_int code)
+{
+    enum { PLATFORM_NOT_FOUND = -1001 };
+    return code == CL_DEVICE_NOT_FOUND || code == CL_INVALID_PLATFORM || code == PLATFORM_NOT_FOUND;
+}
+
+typedef ratecl_status visit_device(void *user, cl_device_id device, int platform, int index);
+
+static void visit_platform(cl_platform_id platform, int p, visit_device *visit, void *user,
+                           first_failure *first)
+{
+    cl_device_id devices[DEVICE_MAX];
+    cl_uint count = 0;
+    const cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, DEVICE_MAX, devices, &count);
+    if (code != CL_SUCCESS) {
+        if (!is_absence(code))
+            keep_first(first, rc_cl_fail("clGetDeviceIDs", code), p);
+        return;
     }
+    for (cl_uint d = 0; d < count && d < DEVICE_MAX; ++d)
+        keep_first(first, visit(user, devices[d], p, (int)d), p);
+}
+
+/* Call `visit` for each device. Returns the first failure, the visitor's or a driver's, with its message. */
+static ratecl_status each_device(visit_device *visit, void *user)
+{
+    first_failure first = { .status = RATECL_OK };
+    cl_platform_id platforms[PLATFORM_MAX];
+    cl_uint count = 0;
+    RC_TRY(rc_cl_check_process());
+    const cl_int code = clGetPlatformIDs(PLATFORM_MAX, platforms, &count);
+    if (code != CL_SUCCESS)
+        return is_absence(code) ? RATECL_OK : rc_cl_fail("clGetPlatformIDs", code);
+    for (cl_uint p = 0; p < count && p < PLATFORM_MAX; ++p)
+        visit_platform(platforms[p], (int)p, visit, user, &first);
+    if (first.status != RATECL_OK)
+        rc_message("%s", first.message);
+    return first.status;
 }
 
 typedef struct device_array {
     ratecl_device_info *list;
     size_t count;
-    bool failed;
 } device_array;
 
-static bool append(void *user, cl_device_id device, int platform, int index)
+static ratecl_status append(void *user, cl_device_id device, int platform, int index)
 {
     device_array *array = user;
     ratecl_device_info info;
-    if (!rc_cl_device_describe(device, platform, index, &info))
-        return true;
+    bool usable;
+    RC_TRY(rc_cl_device_describe(device, platform, index, &info, &usable));
+    if (!usable)
+        return RATECL_OK;
     ratecl_device_info *longer = realloc(array->list, (array->count + 1) * sizeof *longer);
-    if (!longer) {
-        array->failed = true;
-        return false;
-    }
+    if (!longer)
+        return rc_fail_memory((array->count + 1) * sizeof *longer);
     array->list = longer;
     array->list[array->count++] = info;
-    return true;
+    return RATECL_OK;
 }
 
 ratecl_status rc_cl_device_list(ratecl_device_info **list, size_t *count)
 {
     device_array array = { 0 };
-    each_device(append, &array);
-    if (array.failed) {
-        free(array.list);
-        return rc_fail_memory((array.count + 1) * sizeof *array.list);
-    }
+    const ratecl_status status = each_device(append, &array);
     *list = array.list;
     *count = array.count;
-    return RATECL_OK;
+    return status;
 }
 
+/* ---- Searching ---- */
+
 typedef struct search {
-    const char *id;
-    cl_device_id found;
+    const char *id;      /* the one that is wanted, or NULL */
+    cl_device_id device; /* wanted where there is no ID, found where there is */
+    int platform, index;
+    bool found;
 } search;
 
-static bool compare(void *user, cl_device_id device, int platform, int index)
+static ratecl_status compare(void *user, cl_device_id device, int platform, int index)
 {
     search *wanted = user;
     char id[32];
     snprintf(id, sizeof id, "opencl:%d.%d", platform, index);
-    if (strcmp(id, wanted->id) == 0)
-        wanted->found = device;
-    return !wanted->found;
+    if (wanted->found || (wanted->id ? strcmp(id, wanted->id) != 0 : device != wanted->device))
+        return RATECL_OK;
+    wanted->device = device;
+    wanted->platform = platform;
+    wanted->index = index;
+    wanted->found = true;
+    return RATECL_OK;
 }
 
 ratecl_status rc_cl_device_find(const char *id, cl_device_id *device)
 {
-    search wanted = { id, NULL };
-    each_device(compare, &wanted);
+    search wanted = { .id = id };
+    const ratecl_status status = each_device(compare, &wanted);
     if (!wanted.found)
-        return rc_fail(RATECL_ERROR_NO_DEVICE, "%s is gone: expected it to be there still", id);
-    *device = wanted.found;
+        return status != RATECL_OK
+                   ? status
+                   : rc_fail(RATECL_ERROR_NO_DEVICE, "%s is gone: expected it to be there still", id);
+    *device = wanted.device;
     return RATECL_OK;
+}
+
+ratecl_status rc_cl_device_place(cl_device_id device, int *platform, int *index)
+{
+    search wanted = { .device = device };
+    const ratecl_status status = each_device(compare, &wanted);
+    *platform = wanted.platform;
+    *index = wanted.index;
+    return wanted.found ? RATECL_OK : status;
 }

@@ -57,21 +57,29 @@ static ratecl_status mark_end(rc_cl_chain *c)
     return RATECL_OK;
 }
 
-/* True if a command, and with it all that it waited for, is complete or was given up. */
-static bool is_over(cl_event event)
+/* The state of a command: CL_COMPLETE, or more as long as it is open, or less where it was given up. */
+static cl_int state_of(cl_event event)
 {
     cl_int state = CL_QUEUED;
-    return clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) ==
-               CL_SUCCESS &&
-           state <= CL_COMPLETE;
+    const cl_int code = clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
+    return code == CL_SUCCESS ? state : CL_QUEUED;
 }
 
-/* A plan has one scratch area, so the previous evaluation must finish first. In an in-order queue it does. */
+/* A plan has one scratch area, so the previous evaluation must finish first. In an in-order queue it does.
+ * One that was given up may have left commands behind that it did not get to wait for, so all of the queue
+ * counts then. */
 static ratecl_status follow_last(rc_cl_chain *c)
 {
     rc_cl_plan *plan = c->plan;
-    if (!plan->last || !plan->out_of_order || is_over(plan->last))
+    if (!plan->last || !plan->out_of_order)
         return RATECL_OK;
+    const cl_int state = state_of(plan->last);
+    if (state == CL_COMPLETE)
+        return RATECL_OK;
+    if (state < CL_COMPLETE) {
+        CL_TRY(clEnqueueBarrierWithWaitList(plan->queue, 0, NULL, NULL));
+        return RATECL_OK;
+    }
     if (c->wait_count) {
         cl_event both[2] = { plan->last, NULL };
         CL_TRY(clEnqueueMarkerWithWaitList(plan->queue, c->wait_count, c->wait_list, &both[1]));
@@ -173,7 +181,7 @@ static ratecl_status copy_whole(rc_cl_plan *plan, int k, size_t bytes, const voi
     const rc_cl_host_array array = { NULL, (void *)host };
     cl_event event;
     RC_TRY(hold_memory(plan, &plan->copies[k], bytes, memory));
-    RC_TRY(rc_cl_send(plan, &array, (rc_cl_rows){ 0, (int64_t)bytes }, *memory, NULL, &event));
+    RC_TRY(rc_cl_send(plan, &array, (rc_cl_rows){ 0, (int64_t)bytes }, *memory, 0, NULL, &event));
     rc_cl_replace_event(sent, event);
     return RATECL_OK;
 }
@@ -220,7 +228,7 @@ static ratecl_status place_result(rc_cl_plan *plan, int k, void *host, rc_cl_sin
     if (!plan->spec->gradients[k].accumulate)
         return RATECL_OK;
     cl_event event;
-    RC_TRY(rc_cl_send(plan, &way.array, way.rows, result->memory, NULL, &event));
+    RC_TRY(rc_cl_send(plan, &way.array, way.rows, result->memory, 0, NULL, &event));
     rc_cl_replace_event(sent, event);
     return RATECL_OK;
 }
@@ -306,37 +314,64 @@ static ratecl_status show_gradients(const rc_cl_plan *plan, const rc_cl_exchange
     return RATECL_OK;
 }
 
+/* Wait for a command. True if it is complete, or was given up. */
+static bool wait_until_over(cl_event event)
+{
+    return clWaitForEvents(1, &event) == CL_SUCCESS || state_of(event) <= CL_COMPLETE;
+}
+
+/* Wait for all that the plan has enqueued in the queue of its launches, and for no later command. */
+static bool wait_for_launches(const rc_cl_plan *plan)
+{
+    cl_event end;
+    if (plan->out_of_order)
+        return !plan->last || wait_until_over(plan->last);
+    if (clEnqueueMarkerWithWaitList(plan->queue, 0, NULL, &end) != CL_SUCCESS)
+        return clFinish(plan->queue) == CL_SUCCESS;
+    const bool over = wait_until_over(end);
+    clReleaseEvent(end);
+    return over;
+}
+
+void rc_cl_plan_settle(rc_cl_plan *plan)
+{
+    clFlush(plan->transfers);
+    const bool launches = wait_for_launches(plan);
+    plan->unsettled = clFinish(plan->transfers) != CL_SUCCESS || !launches;
+}
+
+ratecl_status rc_cl_plan_check_settled(const rc_cl_plan *plan)
+{
+    return plan->unsettled
+               ? rc_fail(
+                     RATECL_ERROR_DEVICE,
+                     "an earlier evaluation of the plan failed, and clWaitForEvents or clFinish for what it "
+                     "had "
+                     "enqueued as well: expected ratecl_evaluate() to find the device idle, or another plan")
+               : RATECL_OK;
+}
+
 /* An evaluation in flight is waited for: its results give way to the next one's. */
 static ratecl_status drop_last(rc_cl_plan *plan)
 {
+    if (plan->unsettled)
+        rc_cl_plan_settle(plan);
+    RC_TRY(rc_cl_plan_check_settled(plan));
     const cl_int code = plan->last ? clWaitForEvents(1, &plan->last) : CL_SUCCESS;
-    if (code != CL_SUCCESS && !is_over(plan->last))
+    if (code != CL_SUCCESS && state_of(plan->last) > CL_COMPLETE)
         return rc_cl_fail("clWaitForEvents", code);
     rc_cl_release_inputs(plan->inputs);
     return RATECL_OK;
 }
 
-/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. */
-static void settle(const rc_cl_plan *plan)
-{
-    cl_event last = plan->last;
-    clFlush(plan->transfers);
-    if (!plan->out_of_order && clEnqueueMarkerWithWaitList(plan->queue, 0, NULL, &last) != CL_SUCCESS) {
-        clFinish(plan->queue);
-        last = NULL;
-    }
-    if (last)
-        clWaitForEvents(1, &last);
-    if (last && last != plan->last)
-        clReleaseEvent(last);
-    clFinish(plan->transfers);
-}
-
-/* After an evaluation, or a failure in the midst of one: nothing of the caller's memory stays in use. */
+/* After an evaluation, or a failure in the midst of one: nothing of the caller's memory stays in use, or the
+ * message says so. */
 static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_status status)
 {
     if (status != RATECL_OK)
-        settle(plan);
+        rc_cl_plan_settle(plan);
+    if (plan->unsettled)
+        rc_message_append("; the device may still use the memory of this evaluation");
     rc_cl_exchange_release(exchange);
     for (int k = 0; k < RC_INPUT_COUNT; ++k) {
         rc_cl_staging_reset(&plan->staging[k]);
@@ -349,6 +384,7 @@ ratecl_status rc_cl_plan_evaluate(void *plan_state, const rc_evaluation *evaluat
     rc_cl_plan *plan = plan_state;
     rc_cl_exchange exchange = { .values = NULL };
     cl_event sent = NULL;
+    RC_TRY(rc_cl_check_process());
     RC_TRY(drop_last(plan));
     ratecl_status status = bring_all(plan, evaluation, &exchange, &sent);
     if (status == RATECL_OK)

@@ -25,6 +25,9 @@ enum {
 };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS };
 
+/* Finish reads as many terms at once, whether there are so many or not. */
+enum { TERMS_AT_ONCE = 16 };
+
 /* Pack where a term's partials and its factor in the gradient lie, and what its value is divided by. */
 static void pack_sums(const rc_cl_builder *b, const rc_term *term, size_t k, cl_long *integers, double *scale)
 {
@@ -94,10 +97,11 @@ static void narrow(const rc_cl_plan *plan, double *reals, size_t count)
 ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
 {
     const size_t count = b->spec->term_count;
-    cl_long *integers = calloc(count * INTEGERS, sizeof *integers);
-    double *reals = calloc(count * REALS, sizeof *reals);
+    const size_t readable = count + TERMS_AT_ONCE;
+    cl_long *integers = calloc(readable * INTEGERS, sizeof *integers);
+    double *reals = calloc(readable * REALS, sizeof *reals);
     ratecl_status status =
-        integers && reals ? RATECL_OK : rc_fail_memory(count * INTEGERS * sizeof *integers);
+        integers && reals ? RATECL_OK : rc_fail_memory(readable * INTEGERS * sizeof *integers);
     if (status == RATECL_OK) {
         size_t of_neurons = 0;
         for (size_t k = 0; k < count; ++k) {
@@ -108,9 +112,9 @@ ratecl_status rc_cl_pack_terms(rc_cl_builder *b)
         narrow(b->plan, reals, count * REALS);
     }
     if (status == RATECL_OK)
-        status = rc_cl_scratch(b, (int64_t)count * INTEGERS, sizeof *integers, integers, &b->integers);
+        status = rc_cl_scratch(b, (int64_t)readable * INTEGERS, sizeof *integers, integers, &b->integers);
     if (status == RATECL_OK)
-        status = rc_cl_scratch(b, (int64_t)count * REALS, b->plan->real_bytes, reals, &b->reals);
+        status = rc_cl_scratch(b, (int64_t)readable * REALS, b->plan->real_bytes, reals, &b->reals);
     free(integers);
     free(reals);
     return status;

@@ -25,6 +25,7 @@ ratecl_status ratecl_cl_context_create(cl_context context, cl_device_id device, 
     if (options.device)
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "options.device is \"%s\": expected NULL, since the device is given", options.device);
+    RC_TRY(rc_cl_check_process());
     cl_context queue_context;
     cl_device_id queue_device;
     CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof queue_context, &queue_context, NULL));
@@ -61,9 +62,12 @@ static ratecl_status check_events(const rc_cl_plan *plan, cl_uint count, const c
                        list ? "given" : "NULL", (unsigned)count);
     for (cl_uint k = 0; k < count; ++k) {
         cl_context context = NULL;
-        if (!list[k] ||
-            clGetEventInfo(list[k], CL_EVENT_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS ||
-            context != plan->context->context)
+        const cl_int code = list[k]
+                                ? clGetEventInfo(list[k], CL_EVENT_CONTEXT, sizeof context, &context, NULL)
+                                : CL_INVALID_EVENT;
+        if (code != CL_SUCCESS && code != CL_INVALID_EVENT)
+            return rc_cl_fail("clGetEventInfo", code);
+        if (context != plan->context->context)
             return rc_fail(RATECL_ERROR_ARGUMENT,
                            "wait_list[%u] is %p: expected an event of the plan's OpenCL context", (unsigned)k,
                            (void *)list[k]);
@@ -76,7 +80,10 @@ static ratecl_status check_buffer(const rc_cl_plan *plan, cl_mem buffer, const c
 {
     cl_context context;
     size_t size;
-    if (clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS)
+    const cl_int code = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof context, &context, NULL);
+    if (code != CL_SUCCESS && code != CL_INVALID_MEM_OBJECT)
+        return rc_cl_fail("clGetMemObjectInfo", code);
+    if (code != CL_SUCCESS)
         return rc_fail(RATECL_ERROR_ARGUMENT, "%s is %p: expected an OpenCL buffer", name, (void *)buffer);
     if (context != plan->context->context)
         return rc_fail(RATECL_ERROR_ARGUMENT,
@@ -93,7 +100,7 @@ static ratecl_status check_plan(const ratecl_plan *plan)
     RC_REFUSE_NULL(plan);
     if (plan->context->path != &rc_cl_path)
         return refuse("plan is one of the cpu device", "a plan of an OpenCL device");
-    return RATECL_OK;
+    return rc_cl_check_process();
 }
 
 static ratecl_status check_inputs(const ratecl_plan *plan, const ratecl_cl_inputs *inputs,
@@ -200,6 +207,8 @@ ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl_inputs *given
     if (outputs.values)
         RC_TRY(check_buffer(state, outputs.values, "outputs.values",
                             (uint64_t)(plan->spec.value_count + 1) * state->real_bytes));
+
+    RC_TRY(rc_cl_plan_check_settled(state));
 
     for (int k = 0; k < RC_INPUT_COUNT; ++k)
         exchange.inputs[k].memory = buffers[k];

@@ -131,11 +131,25 @@ static exchange_step exchange_of(rc_cl_plan *plan, const rc_cl_step *step, const
     return x;
 }
 
+static bool has_windows(const exchange_step *x)
+{
+    return x->in && x->in->window_rows > 0 && x->step->windows > 0;
+}
+
+/* True if the units' input fits into a slot; one with windows has room for all rows around, there or not. */
+static bool fits_in(const exchange_step *x, int64_t first, int64_t end)
+{
+    const rc_cl_step *step = x->step;
+    const int64_t own = (end - first) * step->unit_rows;
+    if (has_windows(x))
+        return own <= x->in->window_rows && step->before + own + step->after <= x->in->rows;
+    return !x->in || rc_cl_rows_count(rows_read(step, x->input, first, end)) <= x->in->rows;
+}
+
 static bool fits(const exchange_step *x, int64_t first, int64_t end)
 {
-    return (!x->in || rc_cl_rows_count(rows_read(x->step, x->input, first, end)) <= x->in->rows) &&
-           (!x->out ||
-            rc_cl_rows_count(rows_written(x->step, &x->gradient->view, first, end)) <= x->out->rows);
+    return fits_in(x, first, end) && (!x->out || rc_cl_rows_count(rows_written(x->step, &x->gradient->view,
+                                                                               first, end)) <= x->out->rows);
 }
 
 /* The end of the piece that begins with unit `first`. */
@@ -159,21 +173,53 @@ static ratecl_status set_piece(const rc_cl_step *step, cl_uint argument, const r
                : set_array(step, argument, memory, -first_row * view->shape[2], packed);
 }
 
-/* Make the units' input ready and set its arguments. */
+/* Set the argument that says how far away a lag's rows are. */
+static ratecl_status set_distances(const rc_cl_step *step, bool cut)
+{
+    const cl_mem *distances = cut ? &step->cut_distances : &step->whole_distances;
+    if (step->cut_distances)
+        CL_TRY(clSetKernelArg(step->kernel, step->distances, sizeof *distances, distances));
+    return RATECL_OK;
+}
+
+/* Fill a slot's windows for the units [first, end): those of their rows a lag later or earlier that there
+ * are. */
+static ratecl_status fill_windows(const rc_cl_chain *c, const exchange_step *x, rc_cl_slot *slot,
+                                  int64_t first, int64_t end)
+{
+    const rc_cl_rows own = rows_written(x->step, x->input, first, end);
+    const int64_t R = rc_view_rows(x->input);
+    for (int k = 0; k < x->step->windows; ++k) {
+        const int64_t shift = rc_cl_window_shift(c->plan->spec, k), begin = own.first + shift;
+        const rc_cl_rows rows = { begin > 0 ? begin : 0, own.end + shift < R ? own.end + shift : R };
+        if (x->in->window_at[k] > 0 && rows.first < rows.end)
+            RC_TRY(rc_cl_fill_slot(c->plan, x->in, slot, x->in->window_at[k] + rows.first - begin, x->input,
+                                   (void *)x->source->host, rows));
+    }
+    return RATECL_OK;
+}
+
+/* Make the units' input ready and set its arguments. A slot with windows has the units' own rows always in
+ * the same place. */
 static ratecl_status bring_input(rc_cl_chain *c, const exchange_step *x, int64_t first, int64_t end)
 {
     const rc_view *view = x->input;
     if (!view)
         return RATECL_OK;
+    RC_TRY(set_distances(x->step, x->in != NULL));
     if (!x->in)
         return set_array(x->step, 0, x->source->memory, view->offset, view->strides);
+    const bool windows = has_windows(x);
     const rc_cl_rows rows = rows_read(x->step, view, first, end);
+    const int64_t origin = windows ? first * x->step->unit_rows - x->step->before : rows.first;
     rc_cl_slot *slot = next_slot(x->in);
     void *host = (void *)x->source->host;
     RC_TRY(x->in->in_place ? rc_cl_wrap_rows(c->plan, x->in, slot, CL_MEM_READ_ONLY, view, host, rows)
-                           : rc_cl_copy_through(c->plan, x->in, slot, RC_PACK, view, host, rows));
+                           : rc_cl_fill_slot(c->plan, x->in, slot, rows.first - origin, view, host, rows));
+    if (windows)
+        RC_TRY(fill_windows(c, x, slot, first, end));
     RC_TRY(begin_turn(c, slot));
-    return set_piece(x->step, 0, x->in, slot->memory, view, rows.first);
+    return set_piece(x->step, 0, x->in, slot->memory, view, origin);
 }
 
 static ratecl_status bring_gradient(rc_cl_chain *c, const exchange_step *x, int64_t first, int64_t end)
@@ -191,7 +237,7 @@ static ratecl_status bring_gradient(rc_cl_chain *c, const exchange_step *x, int6
     if (x->out->in_place)
         RC_TRY(rc_cl_wrap_rows(c->plan, x->out, slot, CL_MEM_READ_WRITE, view, x->sink->host, rows));
     else if (x->gradient->accumulate)
-        RC_TRY(rc_cl_copy_through(c->plan, x->out, slot, RC_PACK, view, x->sink->host, rows));
+        RC_TRY(rc_cl_fill_slot(c->plan, x->out, slot, 0, view, x->sink->host, rows));
     RC_TRY(begin_turn(c, slot));
     return set_piece(x->step, argument, x->out, slot->memory, view, rows.first);
 }
@@ -200,9 +246,8 @@ static ratecl_status bring_gradient(rc_cl_chain *c, const exchange_step *x, int6
 static ratecl_status take_gradient(const rc_cl_chain *c, const exchange_step *x, rc_cl_slot *slot,
                                    rc_cl_rows rows)
 {
-    return slot
-               ? rc_cl_copy_through(c->plan, x->out, slot, RC_UNPACK, &x->gradient->view, x->sink->host, rows)
-               : RATECL_OK;
+    return slot ? rc_cl_empty_slot(c->plan, x->out, slot, &x->gradient->view, x->sink->host, rows)
+                : RATECL_OK;
 }
 
 static ratecl_status enqueue_pieces(rc_cl_chain *c, const exchange_step *x)

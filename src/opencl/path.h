@@ -7,7 +7,9 @@
 
 extern const rc_path rc_cl_path;
 
-/* Every device of every platform. The caller frees the list, which is NULL where there is none. */
+/* List every device of every platform. The caller frees the list, which is NULL where there is none, whatever
+ * the status: devices that a failing driver hides are left out, and the status is that of the first failure,
+ * which the message names. */
 ratecl_status rc_cl_device_list(ratecl_device_info **list, size_t *count);
 
 /* Open a device of that list. */

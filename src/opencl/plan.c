@@ -128,6 +128,131 @@ static void hold_at_least(rc_cl_staging *staging, int64_t rows)
 {
     if (staging->rows > 0 && staging->rows < rows)
         staging->rows = rows;
+    staging->slot_rows = rc_max(staging->slot_rows, staging->rows);
+}
+
+/* ---- Windows ----
+ *
+ * A piece is read with the rows that are a lag apart from its own. Where these are too far away for all rows
+ * between to be there as well, a slot holds windows of as many rows as the piece, each one lag away from it:
+ *
+ *   piece | tau[0] later | tau[1] later ... | tau[0] earlier | tau[1] earlier ...
+ *
+ * The kernels take the distances in memory from an argument. */
+
+/* Return how many rows the steps of the states read that have no windows, or at most `lag` rows away from
+ * their own; and the rows of the largest unit that has windows. */
+static int64_t rows_within(const rc_cl_plan *plan, int64_t lag, int64_t *unit_rows)
+{
+    int64_t rows = 0;
+    *unit_rows = 0;
+    for (size_t k = 0; k < plan->step_count; ++k) {
+        const rc_cl_step *step = &plan->steps[k];
+        if (step->input != RC_STATES)
+            continue;
+        const int64_t after = step->windows ? lag : step->after;
+        const int64_t before = step->before ? rc_round_up(lag, RC_PIECE_UNIT) : 0;
+        rows = rc_max(rows, step->unit_rows + before + after);
+        if (step->windows)
+            *unit_rows = rc_max(*unit_rows, step->unit_rows);
+    }
+    return rows;
+}
+
+static int64_t longest_lag_within(const rc_spec *spec, int64_t rows)
+{
+    int64_t longest = 0;
+    for (size_t k = 0; k < spec->lag_count; ++k)
+        if (spec->lags[k] <= rows)
+            longest = rc_max(longest, spec->lags[k]);
+    return longest;
+}
+
+/* True if a lag's rows are in a window of their own. Earlier ones are for the gradient alone. */
+static bool has_window(const rc_spec *spec, int k, int64_t near)
+{
+    const int64_t shift = rc_cl_window_shift(spec, k);
+    return shift > near || (shift < -near && spec->gradients[RC_STATES].wanted);
+}
+
+/* Give the kernel's argument the distances that a slot has: a piece's own rows begin after `before` others.
+ */
+static ratecl_status set_distances(rc_cl_builder *b, rc_cl_step *step)
+{
+    const rc_spec *spec = b->spec;
+    const int64_t *window_at = b->plan->staging[RC_STATES].window_at;
+    const size_t count = spec->lag_count;
+    cl_long *distances = calloc(2 * count, sizeof *distances);
+    if (!distances)
+        return rc_fail_memory(2 * count * sizeof *distances);
+    for (size_t k = 0; k < 2 * count; ++k) {
+        const int64_t shift = rc_cl_window_shift(spec, (int)k);
+        distances[k] = window_at[k] ? window_at[k] - step->before : shift;
+    }
+    const ratecl_status status =
+        rc_cl_scratch(b, 2 * (int64_t)count, sizeof *distances, distances, &step->cut_distances);
+    free(distances);
+    return status;
+}
+
+/* Let the steps of the states read windows, with the lags up to `near` inside of the piece. */
+static ratecl_status set_windows(rc_cl_plan *plan, int64_t near)
+{
+    rc_cl_builder b = { .plan = plan, .spec = plan->spec };
+    for (size_t k = 0; k < plan->step_count; ++k) {
+        rc_cl_step *step = &plan->steps[k];
+        if (step->input != RC_STATES || !step->windows)
+            continue;
+        step->after = near;
+        step->before = step->before ? rc_round_up(near, RC_PIECE_UNIT) : 0;
+        RC_TRY(set_distances(&b, step));
+    }
+    return RATECL_OK;
+}
+
+/* Lay out a slot with `count` windows, for units of so many rows, of which a piece reads `margin` rows more.
+ */
+static ratecl_status place_windows(rc_cl_plan *plan, int64_t near, int64_t unit_rows, int64_t margin,
+                                   int count)
+{
+    const rc_spec *spec = plan->spec;
+    const rc_view *view = &spec->inputs[RC_STATES];
+    rc_cl_staging *staging = &plan->staging[RC_STATES];
+    const int64_t row_bytes = view->shape[2] * (int64_t)rc_element_bytes(view->element);
+    const int64_t room =
+        (int64_t)rc_min((int64_t)(plan->context->staging_limit / 2), PIECE_BYTES) / row_bytes;
+    staging->window_at = calloc(2 * spec->lag_count, sizeof *staging->window_at);
+    if (!staging->window_at)
+        return rc_fail_memory(2 * spec->lag_count * sizeof *staging->window_at);
+    staging->in_place = false;
+    staging->window_rows = rc_max(unit_rows, (room - margin) / (count + 1));
+    staging->rows = staging->slot_rows = margin + staging->window_rows;
+    for (int k = 0; k < 2 * (int)spec->lag_count; ++k)
+        if (has_window(spec, k, near)) {
+            staging->window_at[k] = staging->slot_rows;
+            staging->slot_rows += staging->window_rows;
+        }
+    return RATECL_OK;
+}
+
+/* Cut the states with windows, where a piece with all rows up to the longest lag is too long for a slot. */
+static ratecl_status cut_windows(rc_cl_plan *plan)
+{
+    const rc_spec *spec = plan->spec;
+    const rc_cl_staging *staging = &plan->staging[RC_STATES];
+    if (staging->rows == 0 || spec->lag_count == 0)
+        return RATECL_OK;
+    int64_t unit_rows;
+    const int64_t R = rc_view_rows(&spec->inputs[RC_STATES]);
+    const int64_t together = rc_min(rows_within(plan, rc_longest_lag(spec), &unit_rows), R);
+    const int64_t near = longest_lag_within(spec, unit_rows), within = rows_within(plan, near, &unit_rows);
+    int count = 0;
+    for (int k = 0; k < 2 * (int)spec->lag_count; ++k)
+        count += has_window(spec, k, near);
+    if (together <= staging->rows || count == 0 || within + count * unit_rows >= together)
+        return RATECL_OK;
+    RC_TRY(place_windows(plan, near, unit_rows, within - unit_rows, count));
+    return set_windows(plan, near);
 }
 
 /* A piece holds at least one unit of each pass, with what it reads beyond that. */
@@ -136,7 +261,9 @@ static void fit_staging(rc_cl_plan *plan)
     for (size_t k = 0; k < plan->step_count; ++k) {
         const rc_cl_step *step = &plan->steps[k];
         if (step->input != RC_NO_INPUT)
-            hold_at_least(&plan->staging[step->input], step->unit_rows + step->before + step->after);
+            hold_at_least(&plan->staging[step->input],
+                          rc_min(step->unit_rows + step->before + step->after,
+                                 rc_view_rows(&plan->spec->inputs[step->input])));
         if (step->gradient != RC_NO_INPUT)
             hold_at_least(&plan->gradient_staging[step->gradient], step->unit_rows);
     }
@@ -177,6 +304,7 @@ static ratecl_status build_steps(rc_cl_plan *plan)
     plan->coefficients = NULL;
     RC_TRY(status);
     RC_TRY(add_all(plan, NULL));
+    RC_TRY(cut_windows(plan));
     fit_staging(plan);
     return RATECL_OK;
 }
@@ -227,9 +355,10 @@ static ratecl_status plan_fill(rc_cl_plan *plan, const rc_spec *spec, const rc_s
     return build_steps(plan);
 }
 
-void rc_cl_plan_release(void *plan_state)
+static void release_objects(rc_cl_plan *plan)
 {
-    rc_cl_plan *plan = plan_state;
+    if (plan->unsettled)
+        rc_cl_plan_settle(plan);
     if (plan->last) {
         clWaitForEvents(1, &plan->last);
         clReleaseEvent(plan->last);
@@ -251,6 +380,16 @@ void rc_cl_plan_release(void *plan_state)
         clReleaseKernel(plan->steps[k].kernel);
     for (size_t k = 0; k < plan->buffer_count; ++k)
         clReleaseMemObject(plan->buffers[k]);
+}
+
+/* In a process that cannot use OpenCL the objects are left to the process that made them. */
+void rc_cl_plan_release(void *plan_state)
+{
+    rc_cl_plan *plan = plan_state;
+    if (rc_cl_is_usable_here())
+        release_objects(plan);
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        free(plan->staging[k].window_at);
     free(plan->steps);
     free(plan->buffers);
     free(plan->host_results);
@@ -281,6 +420,7 @@ ratecl_status rc_cl_plan_create(void *context_state, const rc_spec *spec, void *
     rc_cl_plan *plan = NULL;
     size_t tried, lanes = context->limits.group_lanes;
     ratecl_status status;
+    RC_TRY(rc_cl_check_process());
     do {
         tried = lanes;
         status = rc_cl_plan_make(context, spec, spec, &lanes, &plan);

@@ -133,6 +133,10 @@ static ratecl_status compile(const rc_cl_context *context, const rc_cl_recipe *r
     code = clBuildProgram(*program, 1, &context->device, recipe->options, NULL, NULL);
     if (code == CL_SUCCESS)
         return RATECL_OK;
+    if (rc_cl_status(code) == RATECL_ERROR_MEMORY) { /* which the source has no part in */
+        clReleaseProgram(*program);
+        return rc_cl_fail("clBuildProgram", code);
+    }
     rc_message("%s did not compile (clBuildProgram gives %d) with %s:\n", recipe->file, (int)code,
                recipe->options);
     append_build_log(context, *program);
@@ -189,8 +193,9 @@ static ratecl_status build_declared(const rc_cl_context *context, const rc_cl_re
         snprintf(options, sizeof options, "%s %s", skip, recipe->options);
         rc_cl_recipe declared = *recipe;
         declared.options = options;
-        if (load_or_compile(context, &declared, program, from) == RATECL_OK)
-            return RATECL_OK;
+        const ratecl_status status = load_or_compile(context, &declared, program, from);
+        if (status != RATECL_ERROR_BUILD)
+            return status;
     }
     rc_cl_recipe plain = *recipe;
     plain.texts[0] = "";

@@ -238,7 +238,7 @@ static rc_cl_rows rows_at(const rc_cl_plan *plan, const rc_cl_host_array *array,
 }
 
 ratecl_status rc_cl_send(rc_cl_plan *plan, const rc_cl_host_array *array, rc_cl_rows rows, cl_mem memory,
-                         cl_event after, cl_event *sent)
+                         int64_t at, cl_event after, cl_event *sent)
 {
     const size_t unit = unit_bytes(array);
     rc_cl_pinned *slot;
@@ -249,7 +249,8 @@ ratecl_status rc_cl_send(rc_cl_plan *plan, const rc_cl_host_array *array, rc_cl_
         transfer t = { RC_PACK, array, rows_at(plan, array, first, rows.end), slot->host };
         copy_all(plan, &t);
         const cl_uint wait_count = first == rows.first && after; /* the queue is in order */
-        CL_TRY(clEnqueueWriteBuffer(plan->transfers, memory, CL_FALSE, (size_t)(first - rows.first) * unit,
+        CL_TRY(clEnqueueWriteBuffer(plan->transfers, memory, CL_FALSE,
+                                    (size_t)(at + first - rows.first) * unit,
                                     (size_t)rc_cl_rows_count(t.rows) * unit, slot->host, wait_count,
                                     wait_count ? &after : NULL, &slot->done));
         CL_TRY(clFlush(plan->transfers));
@@ -321,15 +322,16 @@ ratecl_status rc_cl_wrap_rows(const rc_cl_plan *plan, const rc_cl_staging *stagi
 
 /* A slot that lies in the host's memory: map it, and copy the rows unless they are what is mapped. */
 static ratecl_status copy_mapped(const rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
-                                 rc_cl_direction where, const rc_view *view, void *host, rc_cl_rows rows)
+                                 rc_cl_direction where, int64_t at, const rc_view *view, void *host,
+                                 rc_cl_rows rows)
 {
     cl_command_queue queue = plan->transfers;
     const cl_map_flags flags = where == RC_PACK ? CL_MAP_WRITE_INVALIDATE_REGION : CL_MAP_READ;
     const cl_uint wait_count = slot->device_done != NULL;
     cl_int code;
-    char *mapped =
-        clEnqueueMapBuffer(queue, slot->memory, CL_TRUE, flags, 0, piece_bytes(staging, view, rows),
-                           wait_count, wait_count ? &slot->device_done : NULL, NULL, &code);
+    char *mapped = clEnqueueMapBuffer(queue, slot->memory, CL_TRUE, flags, (size_t)at * row_bytes(view),
+                                      piece_bytes(staging, view, rows), wait_count,
+                                      wait_count ? &slot->device_done : NULL, NULL, &code);
     if (!mapped)
         return rc_cl_fail("clEnqueueMapBuffer", code);
     if (!staging->in_place)
@@ -341,18 +343,25 @@ static ratecl_status copy_mapped(const rc_cl_plan *plan, const rc_cl_staging *st
     return RATECL_OK;
 }
 
-ratecl_status rc_cl_copy_through(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
-                                 rc_cl_direction where, const rc_view *view, void *host, rc_cl_rows rows)
+ratecl_status rc_cl_fill_slot(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot, int64_t at,
+                              const rc_view *view, void *host, rc_cl_rows rows)
 {
     if (plan->shares_host_memory)
-        return copy_mapped(plan, staging, slot, where, view, host, rows);
+        return copy_mapped(plan, staging, slot, RC_PACK, at, view, host, rows);
     const rc_cl_host_array array = { view, host };
-    if (where == RC_UNPACK)
-        return rc_cl_fetch(plan, &array, rows, slot->memory, slot->device_done);
     cl_event sent;
-    RC_TRY(rc_cl_send(plan, &array, rows, slot->memory, slot->device_done, &sent));
+    RC_TRY(rc_cl_send(plan, &array, rows, slot->memory, at, slot->device_done, &sent));
     rc_cl_replace_event(&slot->host_done, sent);
     return RATECL_OK;
+}
+
+ratecl_status rc_cl_empty_slot(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
+                               const rc_view *view, void *host, rc_cl_rows rows)
+{
+    if (plan->shares_host_memory)
+        return copy_mapped(plan, staging, slot, RC_UNPACK, 0, view, host, rows);
+    const rc_cl_host_array array = { view, host };
+    return rc_cl_fetch(plan, &array, rows, slot->memory, slot->device_done);
 }
 
 ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const rc_view *view,
@@ -360,7 +369,7 @@ ratecl_status rc_cl_staging_make(rc_cl_plan *plan, rc_cl_staging *staging, const
 {
     for (int k = 0; k < 2 && !staging->in_place; ++k)
         RC_TRY(rc_cl_make_buffer(plan, &staging->slots[k].memory, flags,
-                                 (size_t)staging->rows * row_bytes(view)));
+                                 (size_t)staging->slot_rows * row_bytes(view)));
     return RATECL_OK;
 }
 

@@ -21,11 +21,11 @@ typedef struct rc_cl_host_array {
     void *host;
 } rc_cl_host_array;
 
-/* Send rows, side by side, to the start of `memory`, after the event `after` unless that is NULL. Returns
- * when the host's memory has been read; `*sent`, which the caller releases, is complete when the device has
- * it. */
+/* Send rows, side by side, to `memory` from its row `at` on, after the event `after` unless that is NULL.
+ * Returns when the host's memory has been read; `*sent`, which the caller releases, is complete when the
+ * device has it. */
 ratecl_status rc_cl_send(rc_cl_plan *plan, const rc_cl_host_array *array, rc_cl_rows rows, cl_mem memory,
-                         cl_event after, cl_event *sent);
+                         int64_t at, cl_event after, cl_event *sent);
 /* Fetch rows, side by side at the start of `memory`, after the event `after` unless that is NULL. Returns
  * when the host's memory has been written. */
 ratecl_status rc_cl_fetch(rc_cl_plan *plan, const rc_cl_host_array *array, rc_cl_rows rows, cl_mem memory,
@@ -49,10 +49,21 @@ void rc_cl_staging_release(rc_cl_staging *staging);
 ratecl_status rc_cl_wrap_rows(const rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
                               cl_mem_flags flags, const rc_view *view, void *host, rc_cl_rows rows);
 
-/* Copy rows of host memory into the slot or out of it, after the device is done with it. A slot that is the
+/* Copy rows of host memory into the slot, from its row `at` on, after the device is done with it. */
+ratecl_status rc_cl_fill_slot(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot, int64_t at,
+                              const rc_view *view, void *host, rc_cl_rows rows);
+/* Copy rows from the start of the slot into host memory, after the device is done with it. A slot that is the
  * host's own memory is only mapped. */
-ratecl_status rc_cl_copy_through(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
-                                 rc_cl_direction where, const rc_view *view, void *host, rc_cl_rows rows);
+ratecl_status rc_cl_empty_slot(rc_cl_plan *plan, const rc_cl_staging *staging, rc_cl_slot *slot,
+                               const rc_view *view, void *host, rc_cl_rows rows);
+
+/* Return how many rows lie from a row to that which has its place in window `k`: later ones for each lag,
+ * then earlier ones. */
+static inline int64_t rc_cl_window_shift(const rc_spec *spec, int k)
+{
+    const int count = (int)spec->lag_count;
+    return k < count ? spec->lags[k] : -spec->lags[k - count];
+}
 
 /* Make a buffer in `*memory` unless there is one. */
 ratecl_status rc_cl_make_buffer(const rc_cl_plan *plan, cl_mem *memory, cl_mem_flags flags, size_t bytes);

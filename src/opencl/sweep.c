@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sweeps over states and reference, and how passes over rows are cut into tiles and blocks. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "builder.h"
 
@@ -30,18 +31,18 @@ void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
             t->sweep_vectors /= 2;
 }
 
-/* Enough blocks to occupy the device, and few enough that their sums are a small part of what is read. */
+/* Cut into enough blocks to occupy a CPU of many cores, and few enough that their sums are a small part of
+ * what is read. The number of cores plays no part in it: the bits of the sums must not depend on it. */
 static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
 {
-    enum { BLOCKS_OF_A_UNIT = 8, LEAST_ROWS = 64 };
+    enum { ENOUGH_GROUPS = 128, LEAST_ROWS = 64 };
     const rc_tuning *t = &plan->tuning;
     const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = rc_min(most, LEAST_ROWS);
     rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .along = rc_is_along(view) };
     grid.step = grid.along ? t->sweep_vector : t->sweep_step;
     grid.tile = (int64_t)t->sweep_vector * t->sweep_vectors;
     grid.tiles = rc_ceil_div(view->shape[2], grid.tile);
-    const int64_t wanted =
-        rc_ceil_div(R * grid.tiles, plan->context->limits.compute_units * BLOCKS_OF_A_UNIT);
+    const int64_t wanted = rc_ceil_div(R * grid.tiles, ENOUGH_GROUPS);
     grid.block_rows = rc_round_up(rc_min(rc_max(wanted, least), most), t->merge_vector);
     grid.blocks = rc_ceil_div(R, grid.block_rows);
     return grid;
@@ -99,7 +100,7 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
 /* As many rounds of rows in a block as leave thousands of work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
-    enum { GROUPS_WANTED = 2048, ROWS_UNIT = 16 };
+    enum { GROUPS_WANTED = 1024, ROWS_UNIT = 16 };
     const int64_t round = (int64_t)grid->down * grid->step;
     int64_t rounds = rc_min(rc_max(R * grid->tiles / (round * GROUPS_WANTED), 1), most_rounds);
     grid->block_rows = rc_round_up(round * rounds, ROWS_UNIT);
@@ -160,9 +161,10 @@ static rc_cl_grid gpu_grid(const rc_cl_plan *plan, const rc_view *first, const r
 rc_cl_grid rc_cl_sweep_grid(const rc_cl_plan *plan, const rc_view *view)
 {
     const rc_tuning *t = &plan->tuning;
-    const int32_t wider = view->element == RATECL_U8 ? 2 : 1; /* bytes in flight for every work-item */
+    /* Bytes in flight for every work-item; and fewer records, since sums of so few counts are exact. */
+    const int32_t wider = view->element == RATECL_U8 ? 2 : 1;
     return rc_is_cpu_family(t) ? cpu_grid(plan, view)
-                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds);
+                               : gpu_grid(plan, view, NULL, t->sweep_step * wider, t->sweep_rounds * wider);
 }
 
 rc_cl_grid rc_cl_gradient_grid(const rc_cl_plan *plan, const rc_view *read, const rc_view *written)
@@ -226,14 +228,19 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
     step->groups = grid.tiles;
     step->units = blocks;
     step->unit_rows = rows;
-    step->after = wants->lags && !wants->moments_alone ? rc_longest_lag(spec) : 0;
+    if (wants->lags && !wants->moments_alone) {
+        step->after = rc_longest_lag(spec);
+        step->windows = (int)wants->lags;
+    }
+    step->distances = 20;
+    step->whole_distances = b->taus;
     const rc_cl_real epsilon = rc_cl_positive_real_of(eps);
     const cl_int moments_alone = wants->moments_alone;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus),
                          ARGUMENT(b->row_z), rc_cl_real_argument(plan, &epsilon),
                          ARGUMENT(b->records[input].moments), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
-                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone));
+                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone), ARGUMENT(b->taus));
 }
 
 static ratecl_status make_records(rc_cl_builder *b, int input)
@@ -264,6 +271,22 @@ static ratecl_status make_row_sums(rc_cl_builder *b)
     return rc_wants_gradients(spec) ? rc_cl_scratch_reals(b, sets * 2 * R, &b->row_factors) : RATECL_OK;
 }
 
+/* Make (2, lag_count): the lags, and these with the other sign. */
+static ratecl_status make_taus(rc_cl_builder *b)
+{
+    const size_t count = b->spec->lag_count;
+    cl_long *taus = malloc(2 * count * sizeof *taus);
+    if (!taus)
+        return rc_fail_memory(2 * count * sizeof *taus);
+    for (size_t k = 0; k < count; ++k) {
+        taus[k] = b->spec->lags[k];
+        taus[count + k] = -taus[k];
+    }
+    const ratecl_status status = rc_cl_scratch(b, 2 * (int64_t)count, sizeof *taus, taus, &b->taus);
+    free(taus);
+    return status;
+}
+
 /* The states' one sweep, with all it can give. */
 static ratecl_status add_states(rc_cl_builder *b)
 {
@@ -276,7 +299,7 @@ static ratecl_status add_states(rc_cl_builder *b)
     if (wants.sums)
         RC_TRY(make_row_sums(b));
     if (wants.lags) {
-        RC_TRY(rc_cl_scratch(b, (int64_t)spec->lag_count, sizeof(cl_long), spec->lags, &b->taus));
+        RC_TRY(make_taus(b));
         RC_TRY(rc_cl_scratch_reals(b, (int64_t)spec->lag_count * b->at.blocks * b->at.sweep_tiles,
                                    &b->lag_sums));
     }

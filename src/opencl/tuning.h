@@ -12,7 +12,6 @@ typedef struct rc_device_limits {
     size_t group_lanes;            /* the largest work-group */
     size_t local_bytes;
     size_t vector_bytes; /* of the widest native vector */
-    int64_t compute_units;
 } rc_device_limits;
 
 /* Two families of kernels read the states: one work-item per work-group with long vectors, for the caches of

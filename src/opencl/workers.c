@@ -90,6 +90,11 @@ void rc_workers_release(rc_workers *w)
     free(w);
 }
 
+void rc_workers_abandon(rc_workers *w)
+{
+    free(w);
+}
+
 void rc_workers_run(rc_workers *w, void (*work)(void *argument, int part, int parts), void *argument)
 {
     pthread_mutex_lock(&w->turn);

@@ -11,6 +11,9 @@ typedef struct rc_workers rc_workers;
 rc_workers *rc_workers_create(void);
 /* End the threads; NULL is allowed. */
 void rc_workers_release(rc_workers *workers);
+/* Free the memory in a child that fork() made, where the threads do not run and locks may be held for ever;
+ * NULL is allowed. */
+void rc_workers_abandon(rc_workers *workers);
 
 /* Call work(argument, part, parts) for each part, side by side, and return when all are done. Calls from
  * several threads take turns. */
