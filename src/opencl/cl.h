@@ -224,8 +224,8 @@ void rc_cl_release_inputs(cl_mem inputs[RC_INPUT_COUNT]);
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list);
 
-/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. Where that cannot be known,
- * the plan is unsettled. */
+/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. Where that cannot be
+ * known, the plan is unsettled. */
 void rc_cl_plan_settle(rc_cl_plan *plan);
 /* Refuse a plan of which commands may still be running that no later one is ordered behind. Errors: DEVICE.
  */

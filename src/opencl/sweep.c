@@ -35,7 +35,7 @@ void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
  * what is read. The number of cores plays no part in it: the bits of the sums must not depend on it. */
 static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
 {
-    enum { ENOUGH_GROUPS = 128, LEAST_ROWS = 64 };
+    enum { ENOUGH_GROUPS = 64, LEAST_ROWS = 64 };
     const rc_tuning *t = &plan->tuning;
     const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = rc_min(most, LEAST_ROWS);
     rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .along = rc_is_along(view) };
