@@ -437,8 +437,8 @@ RATECL_EXPORT void ratecl_outputs_init(ratecl_outputs *outputs);
  *  device works on those before.
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written, and values that are not finite
  *  made it one; the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after each of them.
- *  Where a driver fails to wait, too, the message says that the device may still use the memory that was given:
- *  it does not after the plan's next evaluation or release. */
+ *  Where a driver fails to wait, too, the message says that the device may still use the memory that was
+ * given: it does not after the plan's next evaluation or release. */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);
 

@@ -253,7 +253,8 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     const long first_row = block * block_rows, end = min(first_row + block_rows, R);
     const whole all = { states, statistics, lines, factors, epsilons, product, gradients, st, si, output_st, output_si,
                         N };
-    const row_inputs in = { row_factors, batch_energies, row_energies, taus, distances, offset, sb, output_offset, output_sb, T, R };
+    const row_inputs in = { row_factors, batch_energies, row_energies, taus, distances, offset, sb, output_offset, output_sb,
+                            T, R };
     const long tail_column = N - N % VECTOR;
     const bool tail = tail_column < N && tail_column >= first_column && tail_column < first_column + TILE &&
                       (tail_column - first_column) / VECTOR % LANES == LANE;

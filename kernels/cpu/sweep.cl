@@ -219,7 +219,8 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 sweep(global const element *restrict states, long offset, long sb, long st, long neuron_stride, long T, long N, long R,
       long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums, int moments_alone, global const long *restrict distances)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone,
+      global const long *restrict distances)
 {
     local real scratch[LANES * LEFT];
     const int lane = LANE;

@@ -330,7 +330,8 @@ kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
       long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums, int moments_alone, global const long *restrict distances)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone,
+      global const long *restrict distances)
 {
     local real scratch[SCRATCH_REALS];
     const int x = LANE_X, y = LANE_Y;
