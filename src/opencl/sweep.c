@@ -230,15 +230,15 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
         step->after = rc_longest_lag(spec);
         step->windows = (int)wants->lags;
     }
-    step->distances = 20;
-    step->whole_distances = b->taus;
+    step->taus = 12;
+    step->whole_taus = b->taus;
     const rc_cl_real epsilon = rc_cl_positive_real_of(eps);
     const cl_int moments_alone = wants->moments_alone;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus),
                          ARGUMENT(b->row_z), rc_cl_real_argument(plan, &epsilon),
                          ARGUMENT(b->records[input].moments), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
-                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone), ARGUMENT(b->taus));
+                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone));
 }
 
 static ratecl_status make_records(rc_cl_builder *b, int input)
@@ -269,18 +269,18 @@ static ratecl_status make_row_sums(rc_cl_builder *b)
     return rc_wants_gradients(spec) ? rc_cl_scratch_reals(b, sets * 2 * R, &b->row_factors) : RATECL_OK;
 }
 
-/* Make (2, lag_count): the lags, and these with the other sign. */
+/* Make (3, lag_count): the lags, and how far away in memory the later and the earlier rows are. */
 static ratecl_status make_taus(rc_cl_builder *b)
 {
     const size_t count = b->spec->lag_count;
-    cl_long *taus = malloc(2 * count * sizeof *taus);
+    cl_long *taus = malloc(3 * count * sizeof *taus);
     if (!taus)
-        return rc_fail_memory(2 * count * sizeof *taus);
+        return rc_fail_memory(3 * count * sizeof *taus);
     for (size_t k = 0; k < count; ++k) {
-        taus[k] = b->spec->lags[k];
-        taus[count + k] = -taus[k];
+        taus[k] = taus[count + k] = b->spec->lags[k];
+        taus[2 * count + k] = -taus[k];
     }
-    const ratecl_status status = rc_cl_scratch(b, 2 * (int64_t)count, sizeof *taus, taus, &b->taus);
+    const ratecl_status status = rc_cl_scratch(b, 3 * (int64_t)count, sizeof *taus, taus, &b->taus);
     free(taus);
     return status;
 }
