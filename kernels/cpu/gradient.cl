@@ -184,7 +184,7 @@ INLINE void give(const whole *all, const row_set *set, const int rows, const boo
 /* Where what belongs to rows lies. row_factors: (ENTROPIES, 2, R); batch_energies: (B); row_energies: (R). */
 typedef struct row_inputs {
     global const real *row_factors, *batch_energies, *row_energies;
-    global const long *taus, *distances;
+    global const long *taus;
     long offset, sb, output_offset, output_sb, T, R;
 } row_inputs;
 
@@ -198,8 +198,8 @@ INLINE void find_set(row_set *set, const whole *all, const row_inputs *in, int r
 #if LAGS
     for (int l = 0; l < LAGS; ++l) {
         const long tau = in->taus[l], t = row % T;
-        set->later[l] = t + tau < T ? in->distances[l] * all->st : 0;
-        set->earlier[l] = t >= tau ? in->distances[LAGS + l] * all->st : 0;
+        set->later[l] = t + tau < T ? in->taus[LAGS + l] * all->st : 0;
+        set->earlier[l] = t >= tau ? in->taus[2 * LAGS + l] * all->st : 0;
     }
 #endif
     for (int r = 0; r < rows; ++r) {
@@ -244,9 +244,8 @@ INLINE int rows_alike(long t, long most, long T, global const long *taus, bool t
 }
 
 /* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors: (LAGS +
- * ENTROPIES + 2); product: (R, N). distances: (2, LAGS), rows in memory from a row to the one tau
- * steps later, and to the one tau steps earlier, which are tau and -tau unless rows are left out. The launch takes the blocks from first_block to end_block. results[spoiled_place]
- * becomes 1 where a number of the gradient is not finite. */
+ * ENTROPIES + 2); product: (R, N); taus: (3, LAGS), as sweep.cl has them. The launch takes the blocks from first_block to
+ * end_block. results[spoiled_place] becomes 1 where a number of the gradient is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 gradient(global const element *restrict states, long offset, long sb, long st, long si,
          global output *restrict gradients, long output_offset, long output_sb, long output_st, long output_si, long T,
@@ -254,8 +253,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const real *restrict lines, global const real *restrict factors, global const long *restrict taus,
          global const real *restrict epsilons, global const real *restrict row_factors,
          global const real *restrict product, global const real *restrict batch_energies,
-         global const real *restrict row_energies, global const long *restrict distances,
-         global long *restrict results, long spoiled_place)
+         global const real *restrict row_energies, global long *restrict results, long spoiled_place)
 {
     const long tiles = (N + TILE - 1) / TILE;
     /* Backwards: what the sweep read last may still be in a cache. */
@@ -263,7 +261,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
     const long first_row = block * block_rows, end = min(first_row + block_rows, R);
     const whole all = { states, statistics, lines, factors, epsilons, product, gradients, st, si, output_st, output_si,
                         N };
-    const row_inputs in = { row_factors, batch_energies, row_energies, taus, distances, offset, sb, output_offset, output_sb, T, R };
+    const row_inputs in = { row_factors, batch_energies, row_energies, taus, offset, sb, output_offset, output_sb, T, R };
     const long tail_column = N - N % VECTOR;
     const bool tail = tail_column < N && tail_column >= first_column && tail_column < first_column + TILE &&
                       (tail_column - first_column) / VECTOR % LANES == LANE;

@@ -242,12 +242,13 @@ INLINE realv scaled_squares(global const element *states, long column, long sb, 
 /* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
  * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2. VECTOR
  * is at most N, or 2. moments_alone: of an array of which no more is wanted, so that it needs no program of its own.
- * distances: (LAGS), rows in memory from a row to the one tau steps later, which is tau unless rows are left out. */
+ * taus: (3, LAGS), the lags, and rows in memory from a row to the one tau steps later, and to the one tau steps earlier,
+ * which are tau and -tau unless rows are left out. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 sweep(global const element *restrict states, long offset, long sb, long st, long neuron_stride, long T, long N, long R,
       long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums, int moments_alone, global const long *restrict distances)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
 {
     local real scratch[LANES * LEFT];
     const int lane = LANE;
@@ -299,7 +300,7 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                         .moments_alone = moments_alone };
 #if LAGS
         for (int l = 0; l < LAGS; ++l)
-            set.lag[l] = !moments_alone && t + taus[l] < T ? distances[l] * st : 0;
+            set.lag[l] = !moments_alone && t + taus[l] < T ? taus[LAGS + l] * st : 0;
 #endif
 #if ENTROPY == 2
         for (int r = 0; r < count; ++r)

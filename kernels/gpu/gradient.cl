@@ -45,7 +45,7 @@ typedef struct whole {
 #endif
 #endif
     global const real *factors, *epsilons, *row_factors, *product, *batch_energies, *row_energies;
-    global const long *taus, *distances;
+    global const long *taus;
 } whole;
 
 /* Write `count` neighbours from p on, which is a multiple of so many elements; 1, 2 or 4, a constant. */
@@ -150,13 +150,13 @@ INLINE void add_differences(real g[COLUMNS], const real s[COLUMNS], const whole 
     const real factor = all->factors[l];
     real other[COLUMNS];
     if (t < all->T - tau) {
-        load_row(other, p + (row_index)all->distances[l] * all->in.st, &all->in, 0);
+        load_row(other, p + (row_index)all->taus[LAGS + l] * all->in.st, &all->in, 0);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
             g[v] = fma(s[v] - other[v], factor, g[v]);
     }
     if (t >= tau) {
-        load_row(other, p + (row_index)all->distances[LAGS + l] * all->in.st, &all->in, 0);
+        load_row(other, p + (row_index)all->taus[2 * LAGS + l] * all->in.st, &all->in, 0);
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
             g[v] = fma(s[v] - other[v], factor, g[v]);
@@ -244,11 +244,10 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
         store_row(q, g[0], &all->out);
 }
 
-/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors:
- * (LAGS + ENTROPIES + 2); row_factors: (ENTROPIES, 2, R);
- * product: (R, N); batch_energies: (B); row_energies: (R). distances: (2, LAGS), rows in memory from a row to the one tau
- * steps later, and to the one tau steps earlier, which are tau and -tau unless rows are left out. The launch takes the blocks from first_block to end_block.
- * results[spoiled_place] becomes 1 where a number of the gradient is not finite. */
+/* lines: (2, N), offset and slope; statistics: (3, N); epsilons: (2, ENTROPIES), eps and log eps; factors: (LAGS +
+ * ENTROPIES + 2); row_factors: (ENTROPIES, 2, R); product: (R, N); batch_energies: (B); row_energies: (R); taus: (3, LAGS),
+ * as sweep.cl has them. The launch takes the blocks from first_block to end_block. results[spoiled_place] becomes 1 where
+ * a number of the gradient is not finite. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 gradient(global const element *restrict states, long offset, long sb, long st, long si,
          global output *restrict gradients, long output_offset, long output_sb, long output_st, long output_si, long T,
@@ -256,8 +255,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
          global const real *restrict lines, global const real *restrict factors, global const long *restrict taus,
          global const real *restrict epsilons, global const real *restrict row_factors,
          global const real *restrict product, global const real *restrict batch_energies,
-         global const real *restrict row_energies, global const long *restrict distances,
-         global long *restrict results, long spoiled_place)
+         global const real *restrict row_energies, global long *restrict results, long spoiled_place)
 {
     const int x = LANE_X, y = LANE_Y;
     const uint group = (uint)get_group_id(0), tiles = (uint)((N + TILE - 1) / TILE); /* 64-bit divisions take long */
@@ -271,7 +269,7 @@ gradient(global const element *restrict states, long offset, long sb, long st, l
                   .out = { output_st, NEXT_COLUMN * output_si, columns, output_st == 1 },
                   .N = N, .T = (row_index)T, .R = R, .column = column, .factors = factors, .epsilons = epsilons,
                   .row_factors = row_factors, .product = product, .batch_energies = batch_energies,
-                  .row_energies = row_energies, .taus = taus, .distances = distances };
+                  .row_energies = row_energies, .taus = taus };
 #pragma unroll
     for (int v = 0; v < COLUMNS; ++v) {
         const long i = min(column + v * NEXT_COLUMN, N - 1);

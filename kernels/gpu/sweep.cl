@@ -219,7 +219,7 @@ typedef struct launch {
     row_index T;
     bool dense; /* batches follow one another as rows do */
     bool moments_alone;
-    global const long *taus, *distances;
+    global const long *taus;
     global const real *row_z; /* from the block's first row on */
     real eps;
 } launch;
@@ -244,7 +244,7 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #if LAGS
         for (int l = 0; l < LAGS && !of->moments_alone; ++l)
             sums->lag[l] +=
-                lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l], (row_index)of->distances[l]);
+                lag_of_step(s, &of->at, p, from.t, of->T, (row_index)of->taus[l], (row_index)of->taus[LAGS + l]);
 #endif
 #if ROW_SUMS
         if (of->moments_alone)
@@ -269,7 +269,7 @@ INLINE void take(column_sums *sums, local real *staged, const launch *of, global
 #if LAGS
         for (int l = 0; l < LAGS && !of->moments_alone; ++l)
             sums->lag[l] +=
-                lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], (row_index)of->distances[l], 1);
+                lag_of_rows(p, &of->at, from.t, of->T, (row_index)of->taus[l], (row_index)of->taus[LAGS + l], 1);
 #endif
 #if ROW_SUMS
         real z, a;
@@ -399,13 +399,14 @@ INLINE void give_columns(const column_sums *sums, const launch *of, long first_r
 
 /* moments: (blocks, 3, pitch); row_sums: (tiles, 2, R); exponents: (blocks, tiles); lag_sums: (LAGS, blocks, tiles). R is
  * all rows of the array, of which this launch takes the blocks from first_block on. row_z: (R), for ENTROPY 2.
- * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. distances: (LAGS), rows
- * in memory from a row to the one tau steps later, which is tau unless rows are left out. */
+ * moments_alone: of an array of which no more is wanted, so that it needs no program of its own. taus: (3, LAGS), the
+ * lags, and rows in memory from a row to the one tau steps later, and to the one tau steps earlier, which are tau and -tau
+ * unless rows are left out. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 sweep(global const element *restrict states, long offset, long sb, long st, long si, long T, long N, long R,
       long block_rows, long blocks, long first_block, long pitch, global const long *restrict taus,
       global const real *restrict row_z, real eps, global real *restrict moments, global real *restrict row_sums,
-      global int *restrict exponents, global real *restrict lag_sums, int moments_alone, global const long *restrict distances)
+      global int *restrict exponents, global real *restrict lag_sums, int moments_alone)
 {
     local real scratch[SCRATCH_REALS];
     const int x = LANE_X, y = LANE_Y;
@@ -419,7 +420,6 @@ sweep(global const element *restrict states, long offset, long sb, long st, long
                         .dense = sb == T * st,
                         .moments_alone = moments_alone != 0,
                         .taus = taus,
-                        .distances = distances,
                         .row_z = row_z + first_row,
                         .eps = eps };
     position start;

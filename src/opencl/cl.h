@@ -67,9 +67,9 @@ typedef struct rc_cl_step {
     int64_t units_per_batch;   /* 0: units go on over the rows of all batches */
     int64_t most_units;        /* in one launch; 0: any number */
     int64_t before, after;     /* rows that are read beyond a unit's own */
-    int windows;       /* lags whose rows are read, then those whose earlier rows are, too (staging.h) */
-    cl_uint distances; /* the argument of that name, where there are windows */
-    cl_mem whole_distances, cut_distances; /* that the argument takes; cut_distances NULL: the former alone */
+    int windows;  /* lags whose rows are read, then those whose earlier rows are, too (staging.h) */
+    cl_uint taus; /* the argument of that name, where there are windows */
+    cl_mem whole_taus, cut_taus; /* that the argument takes; cut_taus NULL: the former alone */
 } rc_cl_step;
 
 /* Device memory that a piece of an array lies in. */
@@ -226,8 +226,8 @@ void rc_cl_release_inputs(cl_mem inputs[RC_INPUT_COUNT]);
 ratecl_status rc_cl_plan_enqueue(rc_cl_plan *plan, const rc_cl_exchange *exchange, cl_uint wait_count,
                                  const cl_event *wait_list);
 
-/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. Where that cannot be known,
- * the plan is unsettled. */
+/* Wait until nothing that an evaluation has enqueued uses the caller's memory any more. Where that cannot be
+ * known, the plan is unsettled. */
 void rc_cl_plan_settle(rc_cl_plan *plan);
 /* Refuse a plan of which commands may still be running that no later one is ordered behind. Errors: DEVICE.
  */

@@ -68,8 +68,8 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
     step->after = parts->lags ? rc_longest_lag(b->spec) : 0;
     step->before = rc_round_up(step->after, RC_PIECE_UNIT);
     step->windows = 2 * (int)parts->lags;
-    step->distances = 25;
-    step->whole_distances = b->taus;
+    step->taus = 19;
+    step->whole_taus = b->taus;
     const rc_cl_argument nothing_read[] = { ARGUMENT(b->none), ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(zero),
                                             ARGUMENT(zero) };
     RC_TRY(rc_cl_set_arguments(step->kernel, 0, nothing_read, 5));
@@ -77,8 +77,8 @@ static ratecl_status add_gradient(rc_cl_builder *b, int input, const gradient_pa
                          ARGUMENT(zero), ARGUMENT(zero), ARGUMENT(b->statistics[input]),
                          ARGUMENT(b->lines[input]), ARGUMENT(b->factors), ARGUMENT(b->taus),
                          ARGUMENT(epsilons), ARGUMENT(b->row_factors), ARGUMENT(b->product),
-                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies), ARGUMENT(b->taus),
-                         ARGUMENT(b->plan->results), ARGUMENT(spoiled_place));
+                         ARGUMENT(b->batch_energies), ARGUMENT(b->row_energies), ARGUMENT(b->plan->results),
+                         ARGUMENT(spoiled_place));
 }
 
 ratecl_status rc_cl_add_gradients(rc_cl_builder *b)

@@ -174,11 +174,11 @@ static ratecl_status set_piece(const rc_cl_step *step, cl_uint argument, const r
 }
 
 /* Set the argument that says how far away a lag's rows are. */
-static ratecl_status set_distances(const rc_cl_step *step, bool cut)
+static ratecl_status set_taus(const rc_cl_step *step, bool cut)
 {
-    const cl_mem *distances = cut ? &step->cut_distances : &step->whole_distances;
-    if (step->cut_distances)
-        CL_TRY(clSetKernelArg(step->kernel, step->distances, sizeof *distances, distances));
+    const cl_mem *taus = cut ? &step->cut_taus : &step->whole_taus;
+    if (step->cut_taus)
+        CL_TRY(clSetKernelArg(step->kernel, step->taus, sizeof *taus, taus));
     return RATECL_OK;
 }
 
@@ -206,7 +206,7 @@ static ratecl_status bring_input(rc_cl_chain *c, const exchange_step *x, int64_t
     const rc_view *view = x->input;
     if (!view)
         return RATECL_OK;
-    RC_TRY(set_distances(x->step, x->in != NULL));
+    RC_TRY(set_taus(x->step, x->in != NULL));
     if (!x->in)
         return set_array(x->step, 0, x->source->memory, view->offset, view->strides);
     const bool windows = has_windows(x);

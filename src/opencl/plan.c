@@ -177,21 +177,19 @@ static bool has_window(const rc_spec *spec, int k, int64_t near)
 
 /* Give the kernel's argument the distances that a slot has: a piece's own rows begin after `before` others.
  */
-static ratecl_status set_distances(rc_cl_builder *b, rc_cl_step *step)
+static ratecl_status make_cut_taus(rc_cl_builder *b, rc_cl_step *step)
 {
     const rc_spec *spec = b->spec;
     const int64_t *window_at = b->plan->staging[RC_STATES].window_at;
     const size_t count = spec->lag_count;
-    cl_long *distances = calloc(2 * count, sizeof *distances);
-    if (!distances)
-        return rc_fail_memory(2 * count * sizeof *distances);
-    for (size_t k = 0; k < 2 * count; ++k) {
-        const int64_t shift = rc_cl_window_shift(spec, (int)k);
-        distances[k] = window_at[k] ? window_at[k] - step->before : shift;
-    }
-    const ratecl_status status =
-        rc_cl_scratch(b, 2 * (int64_t)count, sizeof *distances, distances, &step->cut_distances);
-    free(distances);
+    cl_long *taus = calloc(3 * count, sizeof *taus);
+    if (!taus)
+        return rc_fail_memory(3 * count * sizeof *taus);
+    memcpy(taus, spec->lags, count * sizeof *taus);
+    for (size_t k = 0; k < 2 * count; ++k)
+        taus[count + k] = window_at[k] ? window_at[k] - step->before : rc_cl_window_shift(spec, (int)k);
+    const ratecl_status status = rc_cl_scratch(b, 3 * (int64_t)count, sizeof *taus, taus, &step->cut_taus);
+    free(taus);
     return status;
 }
 
@@ -205,7 +203,7 @@ static ratecl_status set_windows(rc_cl_plan *plan, int64_t near)
             continue;
         step->after = near;
         step->before = step->before ? rc_round_up(near, RC_PIECE_UNIT) : 0;
-        RC_TRY(set_distances(&b, step));
+        RC_TRY(make_cut_taus(&b, step));
     }
     return RATECL_OK;
 }

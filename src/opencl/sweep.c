@@ -35,7 +35,7 @@ void rc_cl_fit_width(const rc_spec *spec, rc_tuning *t)
  * what is read. The number of cores plays no part in it: the bits of the sums must not depend on it. */
 static rc_cl_grid cpu_grid(const rc_cl_plan *plan, const rc_view *view)
 {
-    enum { ENOUGH_GROUPS = 128, LEAST_ROWS = 64 };
+    enum { ENOUGH_GROUPS = 64, LEAST_ROWS = 64 };
     const rc_tuning *t = &plan->tuning;
     const int64_t R = rc_view_rows(view), most = t->sweep_rows, least = rc_min(most, LEAST_ROWS);
     rc_cl_grid grid = { .across = 1, .down = 1, .vector = t->sweep_vector, .along = rc_is_along(view) };
@@ -232,15 +232,15 @@ static ratecl_status add_sweep(rc_cl_builder *b, int input, const sweep_wants *w
         step->after = rc_longest_lag(spec);
         step->windows = (int)wants->lags;
     }
-    step->distances = 20;
-    step->whole_distances = b->taus;
+    step->taus = 12;
+    step->whole_taus = b->taus;
     const rc_cl_real epsilon = rc_cl_positive_real_of(eps);
     const cl_int moments_alone = wants->moments_alone;
     return SET_ARGUMENTS(step->kernel, 5, ARGUMENT(T), ARGUMENT(N), ARGUMENT(R), ARGUMENT(rows),
                          ARGUMENT(blocks), ARGUMENT(zero), ARGUMENT(pitch), ARGUMENT(b->taus),
                          ARGUMENT(b->row_z), rc_cl_real_argument(plan, &epsilon),
                          ARGUMENT(b->records[input].moments), ARGUMENT(b->row_sums), ARGUMENT(b->exponents),
-                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone), ARGUMENT(b->taus));
+                         ARGUMENT(b->lag_sums), ARGUMENT(moments_alone));
 }
 
 static ratecl_status make_records(rc_cl_builder *b, int input)
@@ -271,18 +271,18 @@ static ratecl_status make_row_sums(rc_cl_builder *b)
     return rc_wants_gradients(spec) ? rc_cl_scratch_reals(b, sets * 2 * R, &b->row_factors) : RATECL_OK;
 }
 
-/* Make (2, lag_count): the lags, and these with the other sign. */
+/* Make (3, lag_count): the lags, and how far away in memory the later and the earlier rows are. */
 static ratecl_status make_taus(rc_cl_builder *b)
 {
     const size_t count = b->spec->lag_count;
-    cl_long *taus = malloc(2 * count * sizeof *taus);
+    cl_long *taus = malloc(3 * count * sizeof *taus);
     if (!taus)
-        return rc_fail_memory(2 * count * sizeof *taus);
+        return rc_fail_memory(3 * count * sizeof *taus);
     for (size_t k = 0; k < count; ++k) {
-        taus[k] = b->spec->lags[k];
-        taus[count + k] = -taus[k];
+        taus[k] = taus[count + k] = b->spec->lags[k];
+        taus[2 * count + k] = -taus[k];
     }
-    const ratecl_status status = rc_cl_scratch(b, 2 * (int64_t)count, sizeof *taus, taus, &b->taus);
+    const ratecl_status status = rc_cl_scratch(b, 3 * (int64_t)count, sizeof *taus, taus, &b->taus);
     free(taus);
     return status;
 }

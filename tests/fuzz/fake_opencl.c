@@ -26,8 +26,7 @@ void fake_context(rc_cl_context *context, const char *driver, ratecl_log_functio
                                           .platform = "a platform",
                                           .group_lanes = 4096,
                                           .local_bytes = 1 << 20,
-                                          .vector_bytes = 32,
-                                          .compute_units = 2 };
+                                          .vector_bytes = 32 };
 }
 
 cl_program fake_program(const void *binary, size_t bytes)
