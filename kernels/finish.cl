@@ -10,7 +10,11 @@
  * All are trees over work-items and work-groups, in a fixed order. Compile-time parameters:
  *   GRADIENT    1 where the plan has one
  *   MOMENTS, REFERENCE, ENTROPY, LAGS, STEPS, BATCHES   1 where the plan has such partial sums
- *   DISTANCES   1 where a term wants more of the neurons' means than their variance: distances and extremes */
+ *   DISTANCES   1 where a term wants more of the neurons' means than their variance: distances and extremes
+ *   KERNELS     which ones the program holds: 0 all but merge_blocks, 1 merge, 2 deviations and finish, 3 merge_blocks */
+#ifndef KERNELS
+#define KERNELS 0
+#endif
 #ifndef GRADIENT
 #define GRADIENT 0
 #endif
@@ -133,6 +137,7 @@ INLINE void sum_level(const int n, int segment, int count, int to, local real *s
         const int k = e % left, which = e / left;
         local real *high = scratch + which / segments * 2 * LANES + which % segments * segment, *low = high + LANES;
         sum mine = (sum)(high[k], low[k]);
+#pragma unroll 1
         for (int other = k + left; other < count; other += left)
             mine = sum_merge(mine, (sum)(high[other], low[other]));
         high[k] = mine.x;
@@ -174,6 +179,7 @@ INLINE void column_level(local real *first, local real *second, int columns, int
     const int left = min(to, down) * columns;
     for (int e = LANE; e < left; e += LANES) {
         real a = first[e], b = second[e];
+#pragma unroll 1
         for (int other = e + left; other < down * columns; other += left) {
             const real x = compensated ? first[other] - b : first[other], total = a + x;
             b = compensated ? ((total - a) - x) + second[other] : b + second[other];
@@ -229,7 +235,7 @@ typedef struct column_moments {
 } column_moments;
 
 /* Records that a work-item reads at once: memory is far away. */
-enum { AT_ONCE = LANES > 1 ? 4 : 1 };
+enum { AT_ONCE = LANES == 1 ? 1 : PRECISION == 64 ? 2 : 4 };
 
 typedef struct records {
     realv shift[AT_ONCE], total[AT_ONCE], deviation[AT_ONCE];
@@ -260,11 +266,10 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
     const realv first_shift = active ? VLOAD(global, REAL, moments + 3 * first * pitch + column) : zero;
 
     const long last = active ? end : first;
-    const bool at_once = LANES > 1 && end - first <= AT_ONCE * down; /* the records are still there in the second pass */
     realv total = zero, total_lost = zero; /* of S - first_shift */
     realv largest = zero;
-    records held;
     for (long g = first + y; g < last; g += AT_ONCE * down) {
+        records held;
         load_records(&held, moments, pitch, g, down, last, column);
 #pragma unroll
         for (int k = 0; k < AT_ONCE; ++k)
@@ -287,8 +292,8 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
     realv rest = zero, rest_lost = zero, spread = zero, spread_lost = zero;
     const real whole_rows = (real)block_rows, whole_inverse = 1 / whole_rows, R_inverse = 1 / R_high;
     for (long g = first + y; g < last; g += AT_ONCE * down) {
-        if (!at_once)
-            load_records(&held, moments, pitch, g, down, last, column);
+        records held; /* across both passes they would lie in private memory on Intel's GPUs */
+        load_records(&held, moments, pitch, g, down, last, column);
 #pragma unroll
         for (int k = 0; k < AT_ONCE; ++k)
             if (g + k * down < last) {
@@ -312,6 +317,7 @@ INLINE void merge_columns(column_moments *joined, global const real *moments, lo
     joined->deviation = sqrt(select(variance, zero, variance < zero)) * scale_inverse(scale);
 }
 
+#if KERNELS == 3
 /* moments: (blocks, 3, pitch) -> joined: (ceil(blocks / fan), 3, pitch), records of fan * block_rows rows. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 merge_blocks(global const real *restrict moments, long pitch, long R, long block_rows, long blocks, long fan, int across,
@@ -332,6 +338,7 @@ merge_blocks(global const real *restrict moments, long pitch, long R, long block
         VSTORE(global, REAL, made.deviation, at + 2 * pitch);
     }
 }
+#endif
 
 /* moments -> statistics: (3, N), the mean in two parts and the standard deviation, of a tile of columns from `tile` to
  * `end`. */
@@ -591,11 +598,13 @@ INLINE void merge_neurons(SHARED const long *job, long group, global const real 
     const long N = job[NEURONS], columns = job[GROUP_COLUMNS], terms = job[NEURON_TERMS];
     const long first = group < job[COLUMN_GROUPS] ? group * columns : 0;
     const long end = group < job[COLUMN_GROUPS] ? min(first + columns, N) : 0;
-    for (long tile = first; tile < end; tile += job[ACROSS] * VECTOR) {
-        give_statistics(moments, job, ROWS, tile, end, states, scratch);
-#if REFERENCE
-        give_statistics(reference_moments, job, REFERENCE_ROWS, tile, end, reference, scratch);
-#endif
+    /* One call for both arrays, since most of the kernel's code is behind it. */
+    int input = 0;
+#pragma unroll 1
+    for (long tile = first; tile < end; tile += input == 0 ? job[ACROSS] * VECTOR : 0) {
+        give_statistics(input == 0 ? moments : reference_moments, job, input == 0 ? ROWS : REFERENCE_ROWS, tile, end,
+                        input == 0 ? states : reference, scratch);
+        input = REFERENCE ? 1 - input : 0;
     }
     GLOBAL_BARRIER();
     give_population(states, reference, N, first, end, group, partials, reals_scratch);
@@ -798,6 +807,7 @@ INLINE sum merge_steps(SHARED const long *job, long group, global const real *st
 }
 #endif
 
+#if KERNELS == 0 || KERNELS == 1
 /* job: (JOB_PARAMETERS); the work-groups of COLUMN_GROUPS come first, then those of ENTROPY_GROUPS, LAG_GROUPS,
  * BATCH_GROUPS and STEP_GROUPS. partials: (quantities, PARTIALS). */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
@@ -859,6 +869,7 @@ merge(global const long *restrict given_job, global const long *restrict integer
     if (LANE == 0 && place >= 0)
         partials[place] = sum_value(mine);
 }
+#endif
 
 /* ---- Finish ---- */
 
@@ -956,7 +967,7 @@ INLINE real sign_of(real x, real noise) { return fabs(x) > noise ? copysign((rea
 /* True if a deviation reaches the largest distance. */
 INLINE bool is_tie(const population *of, real d, real noise) { return fabs(d) >= of->largest - noise; }
 
-#if DISTANCES
+#if DISTANCES && (KERNELS == 0 || KERNELS == 2)
 /* Sum the distances of the neurons' means from their mean, their signs, and those of the largest. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 deviations(global const long *restrict given_job, global const real *restrict states, global real *partials)
@@ -1204,6 +1215,7 @@ INLINE void give_lines(const neurons *all, const population *of, SHARED const lo
 }
 #endif
 
+#if KERNELS == 0 || KERNELS == 2
 /* Work-group 0 gives the values, values[value_count] being the total, and behind them the numbers of skipped neurons, a
  * long for each term; with GRADIENT,
  * each gives the coefficients of FINISH_COLUMNS neurons: states_lines, reference_lines: (2, N), offset and slope; and
@@ -1269,3 +1281,4 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
         ((global long *)values)[job[SKIPPED_OFFSET] + terms] = 0; /* until a gradient is spoiled */
     }
 }
+#endif

@@ -54,7 +54,9 @@ for precision in 32 64; do
     done
     for shape in '-DLANES=1 -DVECTOR=16' '-DLANES=256 -DVECTOR=4'; do
         for gradient in 0 1; do
-            check finish.cl -DPRECISION=$precision $shape -DGRADIENT=$gradient
+            for kernels in 0 1 2 3; do
+                check finish.cl -DPRECISION=$precision $shape -DGRADIENT=$gradient -DKERNELS=$kernels
+            done
             check finish.cl -DPRECISION=$precision $shape -DGRADIENT=$gradient -DMOMENTS=0 -DREFERENCE=0 -DDISTANCES=0
         done
     done

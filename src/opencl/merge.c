@@ -161,18 +161,54 @@ int64_t rc_cl_merged_counts(const rc_cl_builder *b, const rc_term *term)
 
 /* ---- Launches ---- */
 
+/* What the kernels of a program of finish.cl read, as their options. */
+typedef struct merge_options {
+    int kernels;
+    bool gradient, moments, reference, entropy, lags, steps, batches, distances;
+} merge_options;
+
+/* The options of a GPU's program: as few of them as the kernel reads, so that other plans have the same
+ * program, and a program for each kernel, since such drivers compile side by side. CPU drivers do not; they
+ * get one of all kernels. */
+static merge_options options_of(const rc_cl_plan *plan, const char *name)
+{
+    enum { ALL, MERGE, FINISH, MERGE_BLOCKS };
+    const rc_spec *spec = plan->spec;
+    if (strcmp(name, "merge_blocks") == 0)
+        return (merge_options){ .kernels = MERGE_BLOCKS, .moments = true };
+    merge_options o = { ALL,
+                        rc_wants_gradients(spec),
+                        spec->moments,
+                        spec->uses[RC_REFERENCE],
+                        spec->entropy_count > 0,
+                        spec->lag_count > 0,
+                        spec->hebbian_step,
+                        spec->hebbian_batch,
+                        wants_distances(spec) };
+    if (rc_is_cpu_family(&plan->tuning))
+        return o;
+    if (strcmp(name, "merge") == 0) {
+        o.kernels = MERGE;
+        o.gradient = o.gradient && o.entropy; /* factors of rows */
+        return o;
+    }
+    return (merge_options){ .kernels = FINISH,
+                            .gradient = o.gradient,
+                            .moments = o.moments,
+                            .reference = o.gradient && o.reference,
+                            .distances = o.distances };
+}
+
 ratecl_status rc_cl_add_merge_launch(rc_cl_builder *b, const char *name, int64_t groups, rc_cl_step **step)
 {
     const rc_tuning *t = &b->plan->tuning;
-    const rc_spec *spec = b->spec;
+    const merge_options o = options_of(b->plan, name);
     char options[OPTION_BYTES];
     snprintf(options, sizeof options,
-             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DGRADIENT=%d -DMOMENTS=%d -DREFERENCE=%d -DENTROPY=%d "
-             "-DLAGS=%d "
-             "-DSTEPS=%d -DBATCHES=%d -DDISTANCES=%d",
-             rc_precision_bits(spec), t->merge_lanes, t->merge_vector, rc_wants_gradients(spec),
-             spec->moments, spec->uses[RC_REFERENCE], spec->entropy_count > 0, spec->lag_count > 0,
-             spec->hebbian_step, spec->hebbian_batch, wants_distances(spec));
+             "-DPRECISION=%d -DLANES=%d -DVECTOR=%d -DKERNELS=%d -DGRADIENT=%d -DMOMENTS=%d -DREFERENCE=%d "
+             "-DENTROPY=%d -DLAGS=%d -DSTEPS=%d -DBATCHES=%d -DDISTANCES=%d",
+             rc_precision_bits(b->spec), t->merge_lanes, t->merge_vector, o.kernels, o.gradient, o.moments,
+             o.reference, o.entropy, o.lags, o.steps, o.batches, o.distances);
     RC_TRY(rc_cl_add_step(b, "finish.cl", options, name, t->merge_lanes, step));
     (*step)->groups = groups;
     return RATECL_OK;
