@@ -104,32 +104,36 @@ def _(states, reference, weights, terms, wanted):
 
 
 @torch.library.custom_op('ratecl::scaled', mutates_args=())
-def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
-    """Return gradient times upstream."""
+def _scaled(gradient: Tensor, upstream: Tensor, source: Tensor) -> Tensor:
+    """Return gradient times upstream. It depends on `source`, so that whoever differentiates it is refused."""
     return gradient * upstream
 
 
 @_scaled.register_fake
-def _(gradient, upstream):
+def _(gradient, upstream, source):
     return torch.empty_like(gradient)
 
 
-def _refuse(context, *upstream):
+def _refuse(ctx, *upstream):
     raise RuntimeError('ratecl gives first derivatives only: a gradient of its gradient was asked for')
 
 
 _scaled.register_autograd(_refuse)
 
 
-def _keep_gradients(context, inputs, output):
-    context.wanted = _names(inputs[4])
-    context.save_for_backward(*output[2:])
-    context.mark_non_differentiable(*output[1:])
+def _keep_gradients(ctx, inputs, output):
+    ctx.wanted = _names(inputs[4])
+    ctx.sources = [k for k, name in enumerate(INPUTS) if name in ctx.wanted]
+    ctx.save_for_backward(*(output[2 + k] for k in ctx.sources), *(inputs[k] for k in ctx.sources))
+    ctx.mark_non_differentiable(*output[1:])
 
 
-def _pass_gradients(context, upstream, *others):
-    kept = dict(zip(INPUTS, context.saved_tensors))
-    return *(_scaled(kept[name], upstream) if name in context.wanted else None for name in INPUTS), None, None
+def _pass_gradients(ctx, upstream, *others):
+    count = len(ctx.sources)
+    result: list[typing.Optional[Tensor]] = [None] * 5
+    for k, gradient, source in zip(ctx.sources, ctx.saved_tensors[:count], ctx.saved_tensors[count:]):
+        result[k] = _scaled(gradient, upstream, source)
+    return tuple(result)
 
 
 _total.register_autograd(_pass_gradients, setup_context=_keep_gradients)
@@ -165,16 +169,25 @@ def _(upstream, states, reference, term):
 _vector_gradients.register_autograd(_refuse)
 
 
-def _keep_inputs(context, inputs, output):
-    context.save_for_backward(inputs[0], inputs[1])
-    context.term = inputs[2]
+def _keep_inputs(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0], inputs[1])
+    ctx.term = inputs[2]
 
 
-def _pass_vector_gradients(context, upstream):
-    return *_vector_gradients(upstream, *context.saved_tensors, context.term), None
+def _pass_vector_gradients(ctx, upstream):
+    return *_vector_gradients(upstream, *ctx.saved_tensors, ctx.term), None
 
 
 _vector.register_autograd(_pass_vector_gradients, setup_context=_keep_inputs)
+
+
+def _evaluate_texts(texts: list[str], states: Tensor, reference: typing.Optional[Tensor] = None,
+                    weights: typing.Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
+    """Return total and values of terms that are texts already: torch.compile cannot follow calls of the C library."""
+    given = _given(states, reference, weights)
+    wanted = [name for name, tensor in given.items() if tensor.requires_grad and torch.is_grad_enabled()]
+    total, values, *_ = _total(states, reference, weights, '\n'.join(texts), ' '.join(wanted))
+    return total, values
 
 
 def evaluate(terms: typing.Union[_terms.TermLike, typing.Iterable[_terms.TermLike]], states: Tensor,
@@ -185,10 +198,7 @@ def evaluate(terms: typing.Union[_terms.TermLike, typing.Iterable[_terms.TermLik
     made = _terms.terms_of(terms)
     if any(term.is_vector for term in made):
         raise ValueError('a term has reduction none: expected terms that give one number')
-    given = _given(states, reference, weights)
-    wanted = ' '.join(name for name, tensor in given.items() if tensor.requires_grad) if torch.is_grad_enabled() else ''
-    total, values, *_ = _total(states, reference, weights, '\n'.join(map(str, made)), wanted)
-    return total, values
+    return _evaluate_texts([str(term) for term in made], states, reference, weights)
 
 
 # ---- Modules ----
@@ -219,6 +229,7 @@ class _Loss(torch.nn.Module):
             raise ValueError(f'compat is {compat!r}: expected "nn4n" or None')
         self.compat, self.batch_first = compat, batch_first
         self.term = _terms.Term(self.criterion, **{**(self.nn4n if compat else {}), **parameters})
+        self._text, self._weight, self.is_vector = str(self.term), self.term.weight, self.term.is_vector
 
     def inputs(self, *positional: Tensor, **named: Tensor) -> dict[str, Tensor]:
         """Return the tensors by the library's names."""
@@ -228,10 +239,10 @@ class _Loss(torch.nn.Module):
 
     def forward(self, *positional: Tensor, **named: Tensor) -> Tensor:
         """Return the loss, of the states' type."""
-        return evaluate(self.term, **self.inputs(*positional, **named))[0]
+        return _evaluate_texts([self._text], **self.inputs(*positional, **named))[0]
 
     def extra_repr(self) -> str:
-        return str(self.term)
+        return self._text
 
 
 class FiringRateLoss(_Loss):
@@ -284,10 +295,10 @@ class HebbianLoss(_Loss):
 
     def inputs(self, *positional: Tensor, **named: Tensor) -> dict[str, Tensor]:
         weights = named.pop('weights', None)
+        if weights is None and len(positional) + len(named.keys() & {'states', 'state'}) == 2:
+            *positional, weights = positional
         if weights is None:
-            *positional, weights = positional if positional else (None,)
-        if weights is None:
-            raise TypeError('expected the weights, as the second argument or `weights`')
+            raise TypeError('expected the states and the weights, as the first arguments, or `states` and `weights`')
         return {**super().inputs(*positional, **named), 'weights': weights}
 
 
@@ -322,13 +333,20 @@ class PopulationKL(_Loss):
     def forward(self, *positional: Tensor, **named: Tensor) -> Tensor:
         """Return the loss, of the states' type."""
         inputs = self.inputs(*positional, **named)
-        if self.term.is_vector:
-            return _vector(inputs['states'], inputs['reference'], str(self.term)) * self.term.weight
-        return evaluate(self.term, **inputs)[0]
+        if self.is_vector:
+            return _vector(inputs['states'], inputs['reference'], self._text) * self._weight
+        return _evaluate_texts([self._text], **inputs)[0]
 
 
 _TYPES = {'fr': FiringRateLoss, 'fr_dist': FiringRateDistLoss, 'state_pred': StatePredictionLoss, 'entropy': EntropyLoss,
           'hebbian': HebbianLoss, 'population_kl': PopulationKL, 'mse': torch.nn.MSELoss}
+
+
+def _weighted(term: _terms.Term, factor: float) -> tuple[str, float]:
+    """Return a term's text with its weight times a factor, and that weight."""
+    parameters = term.parameters
+    parameters['weight'] *= factor
+    return str(_terms.Term(term.criterion, **parameters)), parameters['weight']
 
 
 class CompositeLoss(torch.nn.Module):
@@ -350,6 +368,7 @@ class CompositeLoss(torch.nn.Module):
             raise ValueError('loss_cfg has no loss: expected at least one')
         self.losses = torch.nn.ModuleDict()
         self.lambdas: dict[str, float] = {}
+        self._weighted: dict[str, tuple[str, float]] = {}
         for name, spec in loss_cfg.items():
             kind = spec['type']
             if isinstance(kind, str) and kind not in _TYPES:
@@ -359,6 +378,8 @@ class CompositeLoss(torch.nn.Module):
                 options.setdefault('compat', compat)
             self.losses[name] = _TYPES[kind](**options) if isinstance(kind, str) else kind
             self.lambdas[name] = float(spec.get('lambda', 1.0))
+            if isinstance(self.losses[name], _Loss):
+                self._weighted[name] = _weighted(self.losses[name].term, self.lambdas[name])
 
     def forward(self, inputs: typing.Mapping[str, typing.Mapping[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its parts. `inputs` has the tensors of each loss by its name."""
@@ -368,23 +389,17 @@ class CompositeLoss(torch.nn.Module):
         for name, module in self.losses.items():
             if name not in inputs:
                 raise KeyError(f'the inputs of loss {name!r} are missing')
-            if not isinstance(module, _Loss) or module.term.is_vector:
+            if not isinstance(module, _Loss) or module.is_vector:
                 parts[name] = self.lambdas[name] * module(**inputs[name])
                 totals.append(parts[name])
                 continue
             tensors = module.inputs(**inputs[name])
             self._join(groups, tensors, name)
         for tensors, names in groups:
-            terms = [self._weighted(name) for name in names]
-            total, values = evaluate(terms, **tensors)
+            total, values = _evaluate_texts([self._weighted[name][0] for name in names], **tensors)
             totals.append(total)
-            parts.update((name, term.weight * value) for name, term, value in zip(names, terms, values))
+            parts.update((name, self._weighted[name][1] * values[k]) for k, name in enumerate(names))
         return sum(totals[1:], totals[0]), {name: parts[name] for name in self.losses}
-
-    def _weighted(self, name: str) -> _terms.Term:
-        parameters = self.losses[name].term.parameters
-        parameters['weight'] *= self.lambdas[name]
-        return _terms.Term(self.losses[name].criterion, **parameters)
 
     @staticmethod
     def _join(groups, tensors: dict[str, Tensor], name: str) -> None:
