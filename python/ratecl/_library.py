@@ -49,15 +49,10 @@ for _number, _exception in enumerate(_EXCEPTIONS, start=1):
     _exception.status = _number
 
 
-def _load_opencl_loader() -> None:
-    """Load the system's OpenCL loader, or the one that PyPI's package brings.
+def _load_brought_loader() -> None:
+    """Load the OpenCL loader that pip has brought, for systems that have none.
 
     The library asks for it by the name libOpenCL.so.1, which a loaded library of that name satisfies."""
-    try:
-        ctypes.CDLL('libOpenCL.so.1')
-        return
-    except OSError:
-        pass
     spec = importlib.util.find_spec('nvidia')
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = pathlib.Path(folder, 'cuda_opencl', 'lib', 'libOpenCL.so.1')
@@ -69,7 +64,10 @@ def _load_opencl_loader() -> None:
 def _load():
     """Load the library beside this file, or the one that the environment's RATECL_LIBRARY names."""
     path = os.environ.get('RATECL_LIBRARY') or str(pathlib.Path(__file__).with_name('libratecl.so'))
-    _load_opencl_loader()
+    try:
+        return ffi.dlopen(path)
+    except OSError:
+        _load_brought_loader()
     try:
         return ffi.dlopen(path)
     except OSError as error:

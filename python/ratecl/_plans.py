@@ -194,7 +194,7 @@ class Compiled:
 
     def evaluate(self, inputs: dict[str, _arrays.Memory], gradients: dict[str, _arrays.Memory], scale: float,
                  cotangents: typing.Optional[numpy.ndarray]) -> Result:
-        """Evaluate; the caller has the lock's turn, which this takes."""
+        """Evaluate, one thread at a time."""
         with self.lock:
             for name, memory in inputs.items():
                 setattr(self.inputs, name, memory.pointer)
@@ -203,9 +203,8 @@ class Compiled:
                 setattr(self.outputs, f'gradient_{name}', memory.pointer)
                 setattr(self.outputs, f'gradient_{name}_bytes', memory.size)
             self._scale[0] = scale
-            given = cotangents is not None
-            self.inputs.cotangents = ffi.cast('double *', cotangents.ctypes.data) if given else ffi.NULL
-            self.inputs.cotangent_count = cotangents.size if given else 0
+            self.inputs.cotangents = ffi.NULL if cotangents is None else ffi.cast('double *', cotangents.ctypes.data)
+            self.inputs.cotangent_count = 0 if cotangents is None else cotangents.size
             check(lib.ratecl_evaluate(self.handle, self.inputs, self.outputs))
             return self.result({name: memory.array for name, memory in gradients.items()})
 
@@ -309,7 +308,9 @@ class Plan:
                                           for name, gradient in result.gradients.items()})
 
     @staticmethod
-    def _gradient(name, given, memories, precision, out) -> _arrays.Memory:
+    def _gradient(name: str, given: dict[str, typing.Any], memories: dict[str, _arrays.Memory], precision: str,
+                  out: typing.Optional[typing.Mapping[str, typing.Any]]) -> _arrays.Memory:
+        """Return the memory that receives the gradient of an input."""
         if name not in memories:
             raise ValueError(f'{name} is None: this plan requires it for its gradient')
         shape = memories[name].array.shape

@@ -71,9 +71,9 @@ def _evaluate(terms: str, given: dict[str, Tensor], wanted: tuple[str, ...],
     """Evaluate, and return the gradients of the inputs in `wanted` as tensors of their type and device."""
     gradients = {name: _empty_gradient(given[name]) for name in wanted}
     # The library writes f32 and f64; other types receive a copy.
+    arrays: dict[str, typing.Any] = {name: _host(tensor) for name, tensor in given.items()}
     direct = {name: g for name, g in gradients.items() if g.device.type == 'cpu' and g.dtype in (torch.float32, torch.float64)}
-    result = _plan(terms, wanted)(**{name: _host(tensor) for name, tensor in given.items()},
-                                  cotangents=None if cotangents is None else _host(cotangents.double()),
+    result = _plan(terms, wanted)(**arrays, cotangents=None if cotangents is None else _host(cotangents.double()),
                                   out={name: g.numpy() for name, g in direct.items()})
     for name, gradient in gradients.items():
         if name not in direct:
@@ -228,7 +228,8 @@ class _Loss(torch.nn.Module):
         if compat not in (None, 'nn4n'):
             raise ValueError(f'compat is {compat!r}: expected "nn4n" or None')
         self.compat, self.batch_first = compat, batch_first
-        self.term = _terms.Term(self.criterion, **{**(self.nn4n if compat else {}), **parameters})
+        given = {name: value for name, value in parameters.items() if value is not None}
+        self.term = _terms.Term(self.criterion, **{**(self.nn4n if compat else {}), **given})
         self._text, self._weight, self.is_vector = str(self.term), self.term.weight, self.term.is_vector
 
     def inputs(self, *positional: Tensor, **named: Tensor) -> dict[str, Tensor]:
@@ -263,7 +264,7 @@ class FiringRateDistLoss(_Loss):
     def __init__(self, metric: str = 'sd', ddof: typing.Optional[int] = None, **options: typing.Any) -> None:
         if options.get('compat') and metric in ('mean_ad', 'max_ad'):
             ddof = ddof or 0  # which these do not use, and with N = 1 refuse
-        super().__init__(metric=metric, **({} if ddof is None else {'ddof': ddof}), **options)
+        super().__init__(metric=metric, ddof=ddof, **options)
 
 
 class StatePredictionLoss(_Loss):
@@ -291,12 +292,12 @@ class HebbianLoss(_Loss):
     nn4n = {'over': 'step'}
 
     def __init__(self, over: typing.Optional[str] = None, **options: typing.Any) -> None:
-        super().__init__(**({} if over is None else {'over': over}), **options)
+        super().__init__(over=over, **options)
 
     def inputs(self, *positional: Tensor, **named: Tensor) -> dict[str, Tensor]:
         weights = named.pop('weights', None)
         if weights is None and len(positional) + len(named.keys() & {'states', 'state'}) == 2:
-            *positional, weights = positional
+            positional, weights = positional[:-1], positional[-1]
         if weights is None:
             raise TypeError('expected the states and the weights, as the first arguments, or `states` and `weights`')
         return {**super().inputs(*positional, **named), 'weights': weights}
@@ -309,7 +310,7 @@ class EntropyLoss(_Loss):
     nn4n = {'eps': 1e-8}
 
     def __init__(self, reg: float = 1e1, eps: typing.Optional[float] = None, **options: typing.Any) -> None:
-        super().__init__(reg=reg, **({} if eps is None else {'eps': eps}), **options)
+        super().__init__(reg=reg, eps=eps, **options)
 
 
 class PopulationKL(_Loss):
@@ -376,10 +377,11 @@ class CompositeLoss(torch.nn.Module):
             options = dict(spec.get('params', {}))
             if isinstance(kind, str) and issubclass(_TYPES[kind], _Loss):
                 options.setdefault('compat', compat)
-            self.losses[name] = _TYPES[kind](**options) if isinstance(kind, str) else kind
+            module = _TYPES[kind](**options) if isinstance(kind, str) else kind
+            self.losses[name] = module
             self.lambdas[name] = float(spec.get('lambda', 1.0))
-            if isinstance(self.losses[name], _Loss):
-                self._weighted[name] = _weighted(self.losses[name].term, self.lambdas[name])
+            if isinstance(module, _Loss):
+                self._weighted[name] = _weighted(module.term, self.lambdas[name])
 
     def forward(self, inputs: typing.Mapping[str, typing.Mapping[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its parts. `inputs` has the tensors of each loss by its name."""
