@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation in PyOpenCL's buffers."""
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -86,3 +90,14 @@ def test_errors(queue):
     with pytest.raises(ValueError, match="expected \\['states'\\]"):
         with_gradient = ratecl.Plan('entropy', gradients='states', context=plan.context)
         ratecl.opencl.enqueue(with_gradient, negative)
+
+
+def test_example():
+    """The example trains its network: nothing in it waits but to print."""
+    found = _devices()
+    if not found:
+        pytest.skip('no OpenCL device')
+    script = pathlib.Path(__file__).parents[2] / 'examples' / 'train_pyopencl.py'
+    shown = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
+    losses = [float(line.split()[1]) for line in shown.splitlines()[1:]]
+    assert len(losses) == 6 and losses[-1] < 0.1 * losses[0]
