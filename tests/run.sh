@@ -6,7 +6,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-sh examples/install.sh gcc libc6-dev binutils meson ninja-build pkg-config python3 check \
+sh examples/install.sh gcc libc6-dev binutils meson ninja-build pkg-config python3 python3-venv check \
     ocl-icd-opencl-dev opencl-c-headers pocl-opencl-icd mesa-opencl-icd || exit 1
 # Stages and tests that need one of these are skipped where it is missing: Debian 13 has no Oclgrind. clang, libclc and
 # Intel's driver are for the static test of the kernels, libclang-rt-dev for libFuzzer; in Debian 12 libclc-19 would remove libclc-15, and rusticl with it.
@@ -113,6 +113,36 @@ other_release() (
     report 'the other Debian release' "$start" "$log" "$@"
 )
 
+# Install the Python package in build-test/python and run its tests, each file as a program. PyTorch, JAX, PyOpenCL and
+# a simulator come from PyPI; the tests of what cannot be had are skipped.
+python_stages() (
+    folder=$PWD/build-test/python log=$PWD/build-test/python.log start=$(date +%s)
+    pip="$folder/bin/pip --quiet --disable-pip-version-check --retries 1"
+    if ! { python3 -m venv "$folder" && $pip install pytest numpy cffi; } >"$log" 2>&1; then
+        skip 'Python' 'PyPI could not be reached'
+        exit
+    elif ! $pip install . >>"$log" 2>&1; then
+        report 'Python, installing' "$start" "$log" 0 1 0
+        exit
+    fi
+    for package in pyopencl nengo-ocl jax torch; do
+        $pip install "$package" >>"$log" 2>&1 || echo "Python: $package could not be installed"
+    done
+    report 'Python, installing' "$start" "$log" 1 0 0
+    for file in python/tests/test_*.py; do
+        start=$(date +%s)
+        # nengo brings a plug-in for an older pytest.
+        OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+            "$folder/bin/python" -m pytest -q "$file" >"$log" 2>&1
+        case $? in
+        0) set -- 1 0 0 ;;
+        5) set -- 0 0 1 ;; # all of it is skipped
+        *) set -- 0 1 0 ;;
+        esac
+        report "Python, $(basename "$file" .py)" "$start" "$log" "$@"
+    done
+)
+
 # Oclgrind 21.10 abandons a kernel that has LLVM's instruction `freeze` when it looks for uninitialised reads: hence
 # nothing is optimised then. In a process's later plans it reports initialised memory: hence a process for each case
 # of `single`.
@@ -196,11 +226,17 @@ fast_stages() {
         skip 'fuzzing, a minute each' 'clang has no runtime here'
     fi
 
+}
+
+# Mostly downloads.
+network_stages() {
+    python_stages
     other_release
 }
 
 build default gcc
 slow_stages &
+network_stages &
 fast_stages
 wait
 
