@@ -235,7 +235,11 @@ typedef struct column_moments {
 } column_moments;
 
 /* Records that a work-item reads at once: memory is far away. */
+#ifdef RECORDS_AT_ONCE
+enum { AT_ONCE = RECORDS_AT_ONCE }; /* as the kernel set has it: registers differ */
+#else
 enum { AT_ONCE = LANES == 1 ? 1 : PRECISION == 64 ? 2 : 4 };
+#endif
 
 typedef struct records {
     realv shift[AT_ONCE], total[AT_ONCE], deviation[AT_ONCE];
@@ -1072,9 +1076,10 @@ INLINE void add_divergence(const neurons *all, SHARED const long *term, real flo
     const real own0 = all->states[2 * N + i], own1 = all->reference[2 * N + i];
     const real s0 = floored(own0, floor), s1 = floored(own1, floor);
     const real d = (all->states[i] - all->reference[i]) + (all->states[N + i] - all->reference[N + i]);
-    const real d0 = d / s0, d1 = d / s1, q0 = s0 / s1, q1 = s1 / s0;
+    const real d1 = d / s1;
     real dm, dv0, dv1; /* dv0, dv1: times the variance */
     if (term[SYMMETRIC]) {
+        const real d0 = d / s0, q0 = s0 / s1, q1 = s1 / s0;
         dm = d0 / s0 * 0.5f + d1 / s1 * 0.5f;
         dv0 = (difference_of_squares(s0, s1, s0, s0) * (1 + q0 * q0) - d0 * d0) * 0.25f;
         dv1 = (difference_of_squares(s1, s0, s1, s1) * (1 + q1 * q1) - d1 * d1) * 0.25f;
@@ -1087,8 +1092,10 @@ INLINE void add_divergence(const neurons *all, SHARED const long *term, real flo
     }
     to->offset += w * dm;
     to->reference_offset -= w * dm;
-    to->slope += own0 < floor ? (real)0 : 2 * w * dv0 / s0 / (s0 * slope_scale(all->states, N, i));
-    to->reference_slope += own1 < floor ? (real)0 : 2 * w * dv1 / s1 / (s1 * slope_scale(all->reference, N, i));
+    if (own0 >= floor)
+        to->slope += 2 * w * dv0 / s0 / (s0 * slope_scale(all->states, N, i));
+    if (own1 >= floor)
+        to->reference_slope += 2 * w * dv1 / s1 / (s1 * slope_scale(all->reference, N, i));
 }
 
 /* w times the gradient of the mean over rows of neuron i's S^2. */
@@ -1120,10 +1127,10 @@ INLINE void add_term(const neurons *all, const population *of, SHARED const long
         const real each = term[REDUCTION] == NONE ? w * u : w;
         bool degenerate;
         divergence(all, term, reals[FLOOR], i, &degenerate);
-        if (!(degenerate && term[SKIP]))
-            add_divergence(all, term, reals[FLOOR], i, term[REDUCTION] == MEAN ? each / kept : each, to);
         add_square(each * reals[REG], all->states, N, i, &to->offset, &to->slope);
         add_square(each * reals[REG], all->reference, N, i, &to->reference_offset, &to->reference_slope);
+        if (!(degenerate && term[SKIP]))
+            add_divergence(all, term, reals[FLOOR], i, term[REDUCTION] == MEAN ? each / kept : each, to);
         break;
     }
 #endif

@@ -95,6 +95,7 @@ static const field device_info_fields[] = { FIELD(device_info, size, 0),
                                             FIELD(device_info, compute_units, 436),
                                             FIELD(device_info, memory, 440),
                                             FIELD(device_info, largest_buffer, 448),
+                                            FIELD(device_info, note, 456),
                                             END };
 static const field context_options_fields[] = {
     FIELD(context_options, size, 0),           FIELD(context_options, device, 8),
@@ -245,7 +246,7 @@ static const ratecl_cl_outputs complete_cl_outputs = RATECL_CL_OUTPUTS_INIT;
     }
 enum { DEVICE_INFO = 0, TERM = 3, PARAMETER = 5 };
 static const kind kinds[] = {
-    [DEVICE_INFO] = KIND(device_info, 456),
+    [DEVICE_INFO] = KIND(device_info, 968),
     KIND(context_options, 56),
     KIND(layout, 72),
     [TERM] = KIND(term, 104),

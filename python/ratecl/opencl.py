@@ -15,7 +15,7 @@ import numpy
 import pyopencl
 
 from . import _arrays, _plans
-from ._library import check, ffi, lib, new
+from ._library import check, ffi, initialised, lib, new
 
 if not hasattr(lib, 'ratecl_cl_context_create'):
     raise ImportError('ratecl was built without OpenCL')
@@ -38,8 +38,7 @@ DeviceArrayLike = typing.Any
 class _Context(_plans.Context):
     def __init__(self, queue: pyopencl.CommandQueue) -> None:
         handle = ffi.new('ratecl_context **')
-        options = new('ratecl_context_options')
-        lib.ratecl_context_options_init(options)
+        options = initialised('ratecl_context_options')
         check(lib.ratecl_cl_context_create(ffi.cast('cl_context', queue.context.int_ptr),
                                            ffi.cast('cl_device_id', queue.device.int_ptr),
                                            ffi.cast('cl_command_queue', queue.int_ptr), options, handle))

@@ -54,19 +54,19 @@ static const rc_kernel_set sets[] = {
                   .options = "",
                   .tuning = GPU_TUNING(4, 128, 256, 8) },
     /* A hardware thread of Intel has 128 registers of 32 bytes for 8 work-items, or of 64 bytes for 16:
-     * micro-kernels of 4 x 4 fit into these in every variant. Those of 8 x 4 spill up to 512 bytes, of 8 x 8
-     * some 3,000. */
+     * micro-kernels of 4 x 4 fit into these in every variant, and merges of two records at once. Micro-kernels
+     * of 8 x 4 spill up to 512 bytes, of 8 x 8 some 3,000, merges of four records up to 448. */
     [SET_INTEL] = { .name = "intel",
                     .family = RC_FAMILY_GPU,
                     .folder = "gpu",
-                    .options = "",
+                    .options = " -DRECORDS_AT_ONCE=2",
                     .tuning = GPU_TUNING(4, 64, 256, 16) },
     /* For Data Center GPU Max the compiler prefers sub-groups of 32, with which the products spill 42,000
      * bytes, and with 16 none. */
     [SET_INTEL_16] = { .name = "gpu16",
                        .family = RC_FAMILY_GPU,
                        .folder = "gpu",
-                       .options = " -DSUB_GROUP=16",
+                       .options = " -DSUB_GROUP=16 -DRECORDS_AT_ONCE=4",
                        .tuning = GPU_TUNING(2, 64, 256, 16) },
     /* Small groups and few instructions, for devices that interpret kernels or take longer to compile than to
      * run them.
