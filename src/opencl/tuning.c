@@ -54,8 +54,8 @@ static const rc_kernel_set sets[] = {
                   .options = "",
                   .tuning = GPU_TUNING(4, 128, 256, 8) },
     /* A hardware thread of Intel has 128 registers of 32 bytes for 8 work-items, or of 64 bytes for 16:
-     * micro-kernels of 4 x 4 fit into these in every variant, and merges of two records at once. Micro-kernels
-     * of 8 x 4 spill up to 512 bytes, of 8 x 8 some 3,000, merges of four records up to 448. */
+     * micro-kernels of 4 x 4 fit into these in every variant, and merges of two records at once.
+     * Micro-kernels of 8 x 4 spill up to 512 bytes, of 8 x 8 some 3,000, merges of four records up to 448. */
     [SET_INTEL] = { .name = "intel",
                     .family = RC_FAMILY_GPU,
                     .folder = "gpu",
