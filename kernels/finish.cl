@@ -373,7 +373,8 @@ enum { MEAN, SUM, NONE };
 /* A term as the host packs it: `integers` holds these, `reals` the ones below. QUANTITY is the row of partials that the
  * term's sum is in and COUNT how many there are, FACTOR the term's place among the factors of the gradient, COTANGENT
  * that of its row of cotangents. NEURON_TERM of number n is the n-th term whose items are neurons. */
-enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, NEURON_TERM, INTEGERS };
+enum { CRITERION, METRIC, SYMMETRIC, REDUCTION, LOG_SIGMA, SKIP, VALUE, QUANTITY, COUNT, FACTOR, COTANGENT, NEURON_TERM,
+       INTEGERS };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS }; /* FLOOR: of standard deviations */
 
 /* Terms that are in local memory at once. So many are read from any one on: the host packs as many more that do not
@@ -909,8 +910,11 @@ INLINE void find_population(population *of, SHARED const long *job, global const
     const long N = job[NEURONS], groups = job[COLUMN_GROUPS], columns = job[GROUP_COLUMNS];
     const int count = (int)min(groups, (long)LANES);
     of->pivot = partials[PIVOT * PARTIALS];
-    sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0), deviated[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) };
+    sum sums[3] = { (sum)(0), (sum)(0), (sum)(0) }, spread = (sum)(0);
+    sum deviated[4] = { (sum)(0), (sum)(0), (sum)(0), (sum)(0) };
+#if LANES >= 64
 #pragma unroll
+#endif
     for (int k = 0; k < TURNS(groups); ++k) {
         const long g = k * LANES + LANE, own = min(g, PARTIALS - 1L);
         const real n = (real)min(columns, N - g * columns), ahead = partials[PIVOT * PARTIALS + own] - of->pivot;
@@ -1161,7 +1165,8 @@ INLINE void give_factors(SHARED const long *job, SHARED const long *integers, SH
 #endif
 
 /* Sum the partials of `count` terms to totals: (TERMS_AT_ONCE, 2), each in two parts. */
-INLINE void sum_terms(SHARED const long *integers, int count, global const real *partials, local sum *totals, local real *scratch)
+INLINE void sum_terms(SHARED const long *integers, int count, global const real *partials, local sum *totals,
+                      local real *scratch)
 {
     for (int base = 0; base < 2 * count; base += LANES / SEGMENT) {
         const int row = base + LANE / SEGMENT;
@@ -1224,15 +1229,16 @@ INLINE void give_lines(const neurons *all, const population *of, SHARED const lo
 
 #if KERNELS == 0 || KERNELS == 2
 /* Work-group 0 gives the values, values[value_count] being the total, and behind them the numbers of skipped neurons, a
- * long for each term; with GRADIENT,
- * each gives the coefficients of FINISH_COLUMNS neurons: states_lines, reference_lines: (2, N), offset and slope; and
+ * long for each term, and the flag of gradients that are not finite, which starts as 0. With GRADIENT each work-group
+ * gives the coefficients of FINISH_COLUMNS neurons, states_lines and reference_lines: (2, N), offset and slope, and
  * work-group 0 factors: (FACTORS). reference is states where there is none. The first five arguments are set by each
  * evaluation. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) SUB_GROUP_SIZE void
 finish(real scale_value, int scale_given, global const real *restrict scale, int cotangents_given,
        global const real *restrict cotangents, global const long *restrict given_job,
-       global const long *restrict given_integers, global const real *restrict given_reals, global const real *restrict states, global const real *restrict reference,
-       global const real *restrict partials, real R, real R1, global real *values, global real *states_lines, global real *reference_lines,
+       global const long *restrict given_integers, global const real *restrict given_reals,
+       global const real *restrict states, global const real *restrict reference, global const real *restrict partials,
+       real R, real R1, global real *values, global real *states_lines, global real *reference_lines,
        global real *restrict factors)
 {
     local real scratch[8 * LANES], weighted[TERMS_AT_ONCE];
@@ -1285,7 +1291,7 @@ finish(real scale_value, int scale_given, global const real *restrict scale, int
     }
     if (group + LANE == 0) {
         values[job[VALUE_COUNT]] = total;
-        ((global long *)values)[job[SKIPPED_OFFSET] + terms] = 0; /* until a gradient is spoiled */
+        ((global long *)values)[job[SKIPPED_OFFSET] + terms] = 0;
     }
 }
 #endif

@@ -677,6 +677,10 @@ START_TEST(quiet)
     ck_assert_str_eq(outcome.err, "");
     ck_assert_double_eq_tol(strtod(outcome.out, &end), 2 * state_prediction(1), 1e-12 * state_prediction(1));
     ck_assert_str_eq(end, "\n");
+    /* The chosen device's driver, which compiles, has nothing to say either. */
+    run(&outcome, "eval --quiet --reference r.npy --weights w.npy --grad quiet.npy s.npy");
+    assert_done(&outcome, "--quiet");
+    ck_assert_str_eq(outcome.err, "");
     run(&outcome,
         "eval --quiet --device cpu --reference flat.npy --term population_kl:degenerate=skip s.npy");
     assert_done(&outcome, "--quiet");
