@@ -58,6 +58,8 @@ fi
 # shellcheck disable=SC2086 # lists of words
 if ! { $as_root apt-get update >"$log" 2>&1 </dev/null && install $missing; }; then
     cat "$log"
-    [ -z "$as_root" ] || no_rights
+    if [ -n "$as_root" ] && ! sudo true </dev/null >/dev/null 2>&1; then
+        no_rights
+    fi
     exit 1
 fi

@@ -27,7 +27,7 @@ evaluate --device opencl >/dev/null || status=$?
 grep -q 'clCreateContext failed: CL_OUT_OF_RESOURCES' "$folder/messages"
 
 status=0
-RATECL_DEVICE=opencl evaluate >/dev/null || status=$?
+(export RATECL_DEVICE=opencl; evaluate) >/dev/null || status=$?
 [ "$status" -ne 0 ]
 
 value=$("$command" eval --quiet --term firing_rate:metric=l1 "$folder/states.npy" 2>"$folder/messages")

@@ -9,7 +9,7 @@ def main() -> None:
     from . import _library
 
     program = pathlib.Path(__file__).with_name('ratecl-command')
-    loaders = [line.split()[-1] for line in open('/proc/self/maps', encoding='utf-8') if 'libOpenCL.so' in line]
+    loaders = [line.split(maxsplit=5)[5].strip() for line in open('/proc/self/maps', encoding='utf-8') if 'libOpenCL.so' in line]
     del _library
     if loaders:  # the one that this process has found serves the program as well
         folder = str(pathlib.Path(loaders[0]).parent)

@@ -14,7 +14,6 @@ ArrayLike = typing.Any
 ELEMENTS = {numpy.dtype('f4'): lib.RATECL_F32, numpy.dtype('f8'): lib.RATECL_F64,
             numpy.dtype('f2'): lib.RATECL_F16, numpy.dtype('u1'): lib.RATECL_U8}
 _EXACT_IN_F32 = ('i1', 'i2', 'u2')
-_LARGEST_EXACT = 2 ** 53
 
 
 def _view(values: ArrayLike) -> numpy.ndarray:
@@ -26,37 +25,53 @@ def _view(values: ArrayLike) -> numpy.ndarray:
     return numpy.asarray(values)
 
 
-def _converted(array: numpy.ndarray, name: str) -> numpy.ndarray:
-    """Return an array of an element type that the library reads: the array itself where it is one."""
-    if array.dtype in ELEMENTS and array.dtype.isnative:
+def _exactly(array: numpy.ndarray, name: str) -> numpy.ndarray:
+    """Return integers as f64, which must hold them exactly."""
+    converted = array.astype('f8')
+    # What rounds up to the range's end does not come back.
+    inside = converted < 2.0 ** (63 if array.dtype.kind == 'i' else 64) if array.dtype.itemsize == 8 else True
+    if not numpy.all(inside) or not numpy.array_equal(converted.astype(array.dtype), array):
+        raise ValueError(f'{name} has an integer that f64 does not hold exactly, which is larger than 2**53')
+    return converted
+
+
+def _converted(array: numpy.ndarray, name: str, fp64: bool) -> numpy.ndarray:
+    """Return an array of an element type that the device reads: the array itself where it is one."""
+    if array.dtype in ELEMENTS and array.dtype.isnative and (fp64 or array.dtype.itemsize < 8):
         return array
     if array.dtype == bool:
         seen = array.view('u1')
         # NumPy counts every byte but 0 as true.
         return seen if seen.size == 0 or seen.max() <= 1 else (seen != 0).astype('u1')
     native = array.dtype.newbyteorder('=')
+    if native == numpy.dtype('f8') and not fp64:
+        return array.astype('f4')
     if native in ELEMENTS:
         return array.astype(native)
     if native.str[1:] in _EXACT_IN_F32:
         return array.astype('f4')
     if native.kind in 'iu':
-        if native.itemsize == 8 and array.size and max(abs(int(array.min())), abs(int(array.max()))) > _LARGEST_EXACT:
-            raise ValueError(f'{name}: an integer is larger than 2**53, which a double does not hold exactly')
-        return array.astype('f8')
+        exact = _exactly(array.astype(native), name)
+        return exact if fp64 else exact.astype('f4')
     raise TypeError(f'{name} has elements of type {array.dtype}: expected real numbers, integers or booleans')
 
 
-def as_array(values: ArrayLike, name: str, matrix: bool = False) -> numpy.ndarray:
-    """Return an array of shape (B, T, N) that the library can read; a 2-D array is (T, N), or W where `matrix`."""
-    array = _converted(_view(values), name)
+def as_array(values: ArrayLike, name: str, matrix: bool = False, fp64: bool = True) -> numpy.ndarray:
+    """Return an array of shape (B, T, N) that the library can read; a 2-D array is (T, N), or W where `matrix`.
+
+    Without `fp64`, which tells whether the device has it, f64 and wide integers become f32."""
+    array = _converted(_view(values), name, fp64)
     expected = 'shape (N, N)' if matrix else 'shape (B, T, N) or (T, N)'
     if array.ndim != 2 and (matrix or array.ndim != 3):
         raise ValueError(f'{name} has the shape {array.shape}: expected {expected}')
     if array.ndim == 2:
         array = array[None]
-    if any(stride % array.itemsize for stride in array.strides) or address(array) % array.itemsize:
-        array = array.copy()  # a field of records, or memory that is not aligned
-    return array
+    return array if is_aligned(array) else array.copy()
+
+
+def is_aligned(array: numpy.ndarray) -> bool:
+    """False for a field of records, or memory at an odd address, which the library cannot address."""
+    return not address(array) % array.itemsize and not any(stride % array.itemsize for stride in array.strides)
 
 
 def address(array: numpy.ndarray) -> int:

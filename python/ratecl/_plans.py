@@ -7,6 +7,7 @@ import os
 import threading
 import typing
 import warnings
+import weakref
 
 import numpy
 
@@ -28,7 +29,8 @@ _KINDS = {lib.RATECL_DEVICE_GPU: 'GPU', lib.RATECL_DEVICE_ACCELERATOR: 'accelera
 
 
 class Device(typing.NamedTuple):
-    """A device. `id` is what `Context(device)` takes; memory and largest_buffer are bytes, 0 where unknown."""
+    """A device. `id` is what `Context(device)` takes; memory and largest_buffer are bytes, 0 where unknown; `note` says
+    which OpenCL driver failed, where one did."""
 
     id: str
     name: str
@@ -40,11 +42,13 @@ class Device(typing.NamedTuple):
     compute_units: int
     memory: int
     largest_buffer: int
+    note: str
 
 
 def _device_of(info) -> Device:
     return Device(text(info.id), text(info.name), text(info.platform), text(info.version), _KINDS[info.kind],
-                  bool(info.fp64), bool(info.chosen), info.compute_units, info.memory, info.largest_buffer)
+                  bool(info.fp64), bool(info.chosen), info.compute_units, info.memory, info.largest_buffer,
+                  text(info.note))
 
 
 def devices() -> list[Device]:
@@ -81,6 +85,8 @@ class Context:
         info = new('ratecl_device_info')
         check(lib.ratecl_context_device(handle, info))
         self.device: Device = _device_of(info)
+        if self.device.note:
+            warnings.warn(f'ratecl: {self.device.note}', RuntimeWarning, stacklevel=3)
 
     def __del__(self) -> None:
         if getattr(self, '_process', None) == os.getpid():  # what a fork copied stays the parent's
@@ -94,16 +100,17 @@ _default: typing.Optional[Context] = None
 _default_lock = threading.Lock()
 
 
+_plans: weakref.WeakSet[Plan] = weakref.WeakSet()
+
+
 def _after_fork_in_child() -> None:
-    """Forget the parent's context: OpenCL drivers do not survive a fork, and the OpenMP path does."""
+    """Forget the parent's default context, and locks that another of its threads may have held.
+
+    OpenCL drivers do not survive a fork. The child's own default context is then one of the CPU path, and warns."""
     global _default, _default_lock
-    _default_lock = threading.Lock()
-    if _default is not None:
-        if _default.device.kind != 'OpenMP':
-            os.environ.setdefault('RATECL_DEVICE', 'cpu')
-            warnings.warn('ratecl: this process was forked after its parent had used an OpenCL device: it evaluates on '
-                          'the CPU path. Start processes with the method "spawn" for OpenCL devices', RuntimeWarning)
-        _default = None
+    _default, _default_lock = None, threading.Lock()
+    for plan in list(_plans):
+        plan._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -151,6 +158,7 @@ class Compiled:
                  gradients: dict[str, typing.Any], precision: str, accumulate: bool = False) -> None:
         self._context, self._process = context, os.getpid()
         self.lock = threading.Lock()
+        self.serial = 0  # of the evaluation that was enqueued last
         options = initialised('ratecl_plan_options')
         options.precision = _PRECISIONS[precision]
         array = _terms.array_of(terms)
@@ -242,6 +250,17 @@ class Plan:
         self._context = context
         self._compiled: collections.OrderedDict[typing.Any, Compiled] = collections.OrderedDict()
         self._lock = threading.Lock()
+        _plans.add(self)
+
+    def _after_fork(self) -> None:
+        """Let go of what the parent has compiled, which stays the parent's."""
+        self._lock = threading.Lock()
+        self._compiled = collections.OrderedDict()
+
+    def __reduce__(self):
+        if self._context is not None:
+            raise TypeError('a plan with a context of its own cannot be pickled or copied')
+        return _plan_of, (self.terms, self.gradients, self.precision, self.accumulate)
 
     @property
     def context(self) -> Context:
@@ -293,7 +312,12 @@ class Plan:
         OutOfMemoryError; ValueError and TypeError for arrays that have no layout.
         """
         given = {'states': states, 'reference': reference, 'weights': weights}
-        memories = {name: _arrays.memory_of(_arrays.as_array(values, name, matrix=name == 'weights'))
+        if states is None:
+            raise ValueError('states is None: expected an array')
+        if set(out or {}) - set(self.gradients):
+            raise ValueError(f'out has {sorted(out or {})}: expected some of {self.gradients}, the gradients of this plan')
+        fp64 = self.context.device.fp64
+        memories = {name: _arrays.memory_of(_arrays.as_array(values, name, matrix=name == 'weights', fp64=fp64))
                     for name, values in given.items() if values is not None}
         precision = self.precision or precision_for(memories['states'].array.dtype, self.context)
         gradients = {name: self._gradient(name, given, memories, precision, out) for name in self.gradients}
@@ -307,14 +331,15 @@ class Plan:
                                                                 if gradient.shape != shapes[name] else gradient)
                                           for name, gradient in result.gradients.items()})
 
-    @staticmethod
-    def _gradient(name: str, given: dict[str, typing.Any], memories: dict[str, _arrays.Memory], precision: str,
+    def _gradient(self, name: str, given: dict[str, typing.Any], memories: dict[str, _arrays.Memory], precision: str,
                   out: typing.Optional[typing.Mapping[str, typing.Any]]) -> _arrays.Memory:
         """Return the memory that receives the gradient of an input."""
         if name not in memories:
             raise ValueError(f'{name} is None: this plan requires it for its gradient')
         shape = memories[name].array.shape
         array = (out or {}).get(name)
+        if array is None and self.accumulate:
+            raise ValueError(f'out[{name!r}] is missing: a plan that accumulates adds to what it holds')
         if array is None:
             return _arrays.memory_of(numpy.empty(shape, _REALS[precision]))
         if not isinstance(array, numpy.ndarray) or array.dtype not in _REALS.values() or not array.flags.writeable:
@@ -322,4 +347,12 @@ class Plan:
         whole = array[None] if array.ndim == 2 else array
         if whole.shape != shape:
             raise ValueError(f'out[{name!r}] has the shape {array.shape}: expected {numpy.shape(given[name])}')
+        if not _arrays.is_aligned(whole):
+            raise ValueError(f'out[{name!r}] has the strides {array.strides}: expected aligned memory, and multiples of '
+                             f'{whole.itemsize} bytes')
         return _arrays.memory_of(whole)
+
+
+def _plan_of(terms: list[Term], gradients: tuple[str, ...], precision: typing.Optional[str], accumulate: bool) -> Plan:
+    """Return a plan, as unpickling makes it."""
+    return Plan(terms, gradients=gradients, precision=precision, accumulate=accumulate)

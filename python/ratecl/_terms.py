@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import typing
 
+import numpy
+
 from ._library import check, ffi, lib, new, text
 
 
 def _written(value: typing.Any) -> str:
     """Return a parameter as the library reads it."""
-    if isinstance(value, bool):
+    if isinstance(value, (bool, numpy.bool_)):
         return 'true' if value else 'false'
-    if isinstance(value, (str, int)):
+    if isinstance(value, (str, int, numpy.integer)):
         return str(value)
     return repr(float(value))
 
@@ -82,6 +84,9 @@ class Term:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+    def __reduce__(self):
+        return Term, (str(self),)
 
 
 TermLike = typing.Union[Term, str]

@@ -92,16 +92,24 @@ def _c_strides(shape: typing.Sequence[int], itemsize: int) -> tuple[int, ...]:
 class Pending:
     """An evaluation that was enqueued. A plan holds one: enqueueing the next gives up the results of this one."""
 
-    def __init__(self, compiled: _plans.Compiled, event: pyopencl.Event, gradients: dict[str, typing.Any]) -> None:
-        self._compiled, self.event, self._gradients = compiled, event, gradients
+    def __init__(self, compiled: _plans.Compiled, event: pyopencl.Event, serial: int,
+                 gradients: dict[str, typing.Any]) -> None:
+        self._compiled, self.event, self._serial, self._gradients = compiled, event, serial, gradients
+        self._result: typing.Optional[_plans.Result] = None
 
     def wait(self) -> _plans.Result:
         """Wait for the evaluation and return its values; `gradients` are the caller's arrays.
 
-        Raises DomainError, DeviceError, OutOfMemoryError; ArgumentError where another one was enqueued and waited for."""
+        Raises DomainError, DeviceError, OutOfMemoryError; RuntimeError where a later evaluation of the plan, with arrays
+        of the same layout, has taken its place."""
         with self._compiled.lock:
-            check(lib.ratecl_cl_wait(self._compiled.handle, self._compiled.outputs))
-            return self._compiled.result(self._gradients)
+            if self._result is None:
+                if self._compiled.serial != self._serial:
+                    raise RuntimeError('a later evaluation of this plan was enqueued: its results have taken the place of '
+                                       'these, which can still be had in a buffer for values')
+                check(lib.ratecl_cl_wait(self._compiled.handle, self._compiled.outputs))
+                self._result = self._compiled.result(self._gradients)
+            return self._result
 
 
 def enqueue(plan: _plans.Plan, states: DeviceArrayLike, reference: typing.Optional[DeviceArrayLike] = None,
@@ -132,17 +140,20 @@ def enqueue(plan: _plans.Plan, states: DeviceArrayLike, reference: typing.Option
                              {name: p.layout for name, p in written.items()}, precision)
     owners = [p.owner for named in (inputs, written) for p in named.values() if p.owner is not None]
     events = [*wait_for, *(event for owner in owners for event in owner.events)]
-    event = _enqueue(compiled, inputs, written, {'scale': scale, 'cotangents': cotangents}, values, events)
+    event, serial = _enqueue(compiled, inputs, written, {'scale': scale, 'cotangents': cotangents}, values, events)
     for owner in owners:
+        # PyOpenCL waits for old events where there are many.
+        complete = pyopencl.command_execution_status.COMPLETE
+        owner.events[:] = [old for old in owner.events if old.command_execution_status != complete]
         owner.add_event(event)
-    return Pending(compiled, event, dict(gradients or {}))
+    return Pending(compiled, event, serial, dict(gradients or {}))
 
 
 def _memory(buffer: typing.Optional[pyopencl.MemoryObjectHolder]):
     return ffi.NULL if buffer is None else ffi.cast('cl_mem', buffer.int_ptr)
 
 
-def _enqueue(compiled, inputs, written, extra, values, events) -> pyopencl.Event:
+def _enqueue(compiled, inputs, written, extra, values, events) -> tuple[pyopencl.Event, int]:
     sources, sinks = new('ratecl_cl_inputs'), new('ratecl_cl_outputs')
     for name, placed in inputs.items():
         setattr(sources, name, _memory(placed.buffer))
@@ -154,5 +165,7 @@ def _enqueue(compiled, inputs, written, extra, values, events) -> pyopencl.Event
     waits = ffi.new('cl_event[]', [ffi.cast('cl_event', event.int_ptr) for event in events] or 1)
     done = ffi.new('cl_event *')
     with compiled.lock:
+        compiled.serial += 1
         check(lib.ratecl_cl_enqueue(compiled.handle, sources, sinks, len(events), waits if events else ffi.NULL, done))
-    return pyopencl.Event.from_int_ptr(int(ffi.cast('intptr_t', done[0])), retain=False)
+        serial = compiled.serial
+    return pyopencl.Event.from_int_ptr(int(ffi.cast('intptr_t', done[0])), retain=False), serial

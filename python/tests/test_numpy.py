@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values and gradients of NumPy arrays, as they lie in memory."""
+import copy
 import multiprocessing
+import pickle
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -121,6 +124,36 @@ def test_out_and_accumulate(default, random):
     np.testing.assert_allclose(out, 1 + expected, rtol=1e-6)
 
 
+def test_refused_outputs(default, random):
+    states = random.random((2, 9, 5)).astype('f4')
+    plan = ratecl.Plan('entropy', gradients='states')
+    records = np.zeros(states.shape, [('x', 'f4'), ('tag', 'u1')])
+    for out, words in (({'states': records['x']}, 'strides'), ({'states': np.empty((2, 9, 4), 'f4')}, 'shape'),
+                       ({'state': np.empty_like(states)}, 'expected some of')):
+        with pytest.raises(ValueError, match=words):
+            plan(states, out=out)
+    assert not records['tag'].any()
+    with pytest.raises(TypeError, match='no writeable NumPy array'):
+        plan(states, out={'states': np.empty(states.shape, 'i4')})
+    with pytest.raises(ValueError, match='accumulates'):
+        ratecl.Plan('entropy', gradients='states', accumulate=True)(states)
+
+
+def test_wide_integers(default):
+    """f64 holds some integers beyond 2^53, and not their neighbours."""
+    assert ratecl.firing_rate(np.array([[2 ** 54]], 'u8'), metric='l1') == 2.0 ** 54
+    for value, kind in ((2 ** 54 + 1, 'u8'), (2 ** 64 - 1, 'u8'), (-2 ** 60 - 1, 'i8'), (2 ** 63 - 1, 'i8')):
+        with pytest.raises(ValueError, match='does not hold exactly'):
+            ratecl.firing_rate(np.array([[value]], kind))
+
+
+def test_copies(default, random):
+    states = random.random((2, 9, 5))
+    plan = ratecl.Plan(['entropy:reg=0', 'firing_rate'], gradients='states')
+    for copied in (copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
+        assert copied.terms == plan.terms and copied(states).total == plan(states).total
+
+
 def test_cotangents(default, random):
     states, reference, u = random.random((2, 9, 5)), random.random((3, 8, 5)), random.random(5)
     plan = ratecl.Plan('population_kl:reduction=none', gradients='states')
@@ -150,7 +183,7 @@ ERRORS = [
     (ratecl.NoDeviceError, 'found', lambda: ratecl.Context('opencl:no such device')),
     (ValueError, r'states has the shape \(3,\): expected shape \(B, T, N\) or \(T, N\)', lambda: ratecl.firing_rate([1., 2, 3])),
     (TypeError, 'states has elements of type complex64', lambda: ratecl.firing_rate(np.ones((2, 2), 'c8'))),
-    (ValueError, '2\\*\\*53', lambda: ratecl.firing_rate(np.array([[2 ** 53 + 1, 0]], 'i8'))),
+    (ValueError, 'states is None', lambda: ratecl.firing_rate(None)),
     (ratecl.ArgumentError, 'weights is NULL', lambda: ratecl.Plan('hebbian')(np.ones((2, 2)))),
     (ValueError, "gradients has 'state'", lambda: ratecl.Plan('firing_rate', gradients='state')),
     (ValueError, 'precision', lambda: ratecl.Plan('firing_rate', precision='f16')),
@@ -186,18 +219,25 @@ def test_threads_share_a_plan(default, random):
 
 
 def _evaluate_in_child(states, queue):
-    queue.put(ratecl.firing_rate(states))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        value = ratecl.firing_rate(states)
+    queue.put((value, ratecl.default_context().device.kind, [str(one.message) for one in seen]))
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_after_a_fork(default, random):
+def test_after_a_fork(default, random, monkeypatch):
+    monkeypatch.delenv('RATECL_DEVICE', raising=False)
     states = random.random((2, 50, 9))
     expected = ratecl.firing_rate(states)
     fork = multiprocessing.get_context('fork')
     queue = fork.Queue()
     child = fork.Process(target=_evaluate_in_child, args=(states, queue))
     child.start()
-    assert queue.get(timeout=60) == pytest.approx(expected, rel=1e-12)
+    value, kind, warned = queue.get(timeout=60)
+    assert value == pytest.approx(expected, rel=1e-12) and kind == 'OpenMP'
+    # The devices were listed, which uses the drivers, if there are any.
+    assert any('fork' in one for one in warned) == any(device.kind != 'OpenMP' for device in ratecl.devices())
     child.join(60)
     assert child.exitcode == 0
 

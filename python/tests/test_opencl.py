@@ -77,6 +77,16 @@ def test_events(queue, random):
     assert pending.wait().total == pytest.approx(expected.total, rel=1e-6)
 
 
+def test_a_later_evaluation_takes_the_place(queue, random):
+    plan = ratecl.Plan('firing_rate', context=ratecl.opencl.context(queue))
+    arrays = [cl.array.to_device(queue, random.random((9, 5)).astype('f4')) for _ in range(2)]
+    first, second = (ratecl.opencl.enqueue(plan, array) for array in arrays)
+    with pytest.raises(RuntimeError, match='a later evaluation'):
+        first.wait()
+    assert second.wait().total == pytest.approx(ratecl.firing_rate(arrays[1].get()), rel=1e-6)
+    assert second.wait() is second.wait()
+
+
 def test_errors(queue):
     plan = ratecl.Plan('entropy', context=ratecl.opencl.context(queue))
     negative = cl.array.to_device(queue, np.full((3, 4), -1, 'f4'))
