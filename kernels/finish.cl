@@ -379,7 +379,7 @@ enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS }; /* FLOOR: of stan
 
 /* Terms that are in local memory at once. So many are read from any one on: the host packs as many more that do not
  * count. */
-enum { TERMS_AT_ONCE = 16 };
+enum { TERMS_AT_ONCE = 16 }; /* as src/opencl/finish.c has it */
 
 #if STAGES
 /* How many of `count` numbers a work-item copies. All are read before the first one is written. */

@@ -19,7 +19,6 @@ static ratecl_status describe_cpu(ratecl_device_info *info)
 {
     void *cpu;
     RC_TRY(rc_cpu_context_create(0, &cpu));
-    *info = (ratecl_device_info){ .size = sizeof *info };
     rc_cpu_path.device_info(cpu, info);
     rc_cpu_path.context_release(cpu);
     return RATECL_OK;
@@ -101,7 +100,7 @@ static const char *environment_device(void)
     return name && *name ? name : NULL;
 }
 
-/* `failure` is that of a driver, or OK. */
+/* Refuse a name that no device has; `failure` is the status of a driver that failed, or OK. */
 static ratecl_status no_device(const ratecl_device_info *list, size_t count, const char *name,
                                ratecl_status failure)
 {

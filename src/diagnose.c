@@ -59,15 +59,12 @@ DEFINE_COUNT(count_f32, float, REAL_NOT_FINITE, x[k * stride] < 0)
 DEFINE_COUNT(count_f64, double, DOUBLE_NOT_FINITE, x[k * stride] < 0 && !(f32 && (float)x[k * stride] == 0))
 DEFINE_COUNT(count_f16, uint16_t, HALF_NOT_FINITE, x[k * stride] > 0x8000 && x[k * stride] <= 0xfc00)
 
+/* Elements of u8 are finite and not negative. */
 static count_function *const counts[] = {
     [RATECL_F32] = count_f32,
     [RATECL_F64] = count_f64,
     [RATECL_F16] = count_f16,
-    [RATECL_U8] = NULL, /* finite,
-                           and
-                           not
-                           negative
-                         */
+    [RATECL_U8] = NULL,
 };
 
 /* An element as the arithmetic sees it. */
@@ -254,13 +251,14 @@ static bool diagnose_mean_rate(const ratecl_plan *plan)
 {
     const int64_t *shape = plan->spec.inputs[RC_STATES].shape;
     double sum = 0, magnitude = 0;
+    int64_t i = 0;
     moments m;
-    for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
+    for (int64_t count; (count = read_moments(plan, i, &m)) > 0; i += count)
         for (int64_t k = 0; k < count; ++k) {
             sum += m.mean[RC_STATES][k];
             magnitude += fabs(m.mean[RC_STATES][k]) + m.deviation[RC_STATES][k];
         }
-    if (!(fabs(sum) <= 1e-6 * magnitude))
+    if (i < shape[2] || !(fabs(sum) <= 1e-6 * magnitude))
         return false;
     rc_message("firing_rate_dist: states: the mean of all %" PRId64
                " elements, the first at [0,0,0], is 0: expected another one, since cv divides by it",
@@ -274,11 +272,14 @@ static const char *remedy(const rc_spec *spec)
                                                    : " of f64";
 }
 
-/* How far neuron i's divergence and its gradient are from 1, as a power: the quotients that they are made of
- * are those of standard deviations and of the distance of the means. */
+/* Return how far neuron i's divergence and its gradient are from 1: the largest of the quotients that they
+ * are made of, of standard deviations and of the distance of the means. It is 0 for a degenerate neuron,
+ * which has no divergence. */
 static double largest_quotient(const moments *m, int64_t i, double floor)
 {
     const double s0 = fmax(m->deviation[0][i], floor), s1 = fmax(m->deviation[1][i], floor);
+    if (s0 == 0 || s1 == 0)
+        return 0;
     const double d = fabs(m->mean[0][i] - m->mean[1][i]);
     return fmax(fmax(s0 / s1, s1 / s0), d / fmin(s0, s1));
 }
@@ -294,7 +295,7 @@ static bool diagnose_quotients(const ratecl_plan *plan, const ratecl_term *optio
     for (int64_t i = 0, count; (count = read_moments(plan, i, &m)) > 0; i += count)
         for (int64_t k = 0; k < count; ++k) {
             const double quotient = largest_quotient(&m, k, sqrt(options->var_floor));
-            if (!(quotient > largest) || (m.deviation[0][k] == 0 && m.deviation[1][k] == 0))
+            if (!(quotient > largest))
                 continue;
             largest = quotient;
             worst = i + k;
@@ -357,13 +358,23 @@ static void name_narrowest(const ratecl_plan *plan)
                     smallest = m.deviation[input][k];
                     narrowest = i + k;
                 }
+    if (smallest == HUGE_VAL)
+        return;
     snprintf(text, sizeof text, "; neuron %" PRId64 " has the smallest standard deviation, %g", narrowest,
              smallest);
     rc_message_append(text);
 }
 
-/* An element of a gradient is not finite, although every input and value is: of the first one where it is in
- * host memory. */
+/* Return what a gradient that leaves its range needs: f64 arithmetic may be written in f32. */
+static const char *remedy_of_gradient(const rc_spec *spec, int input)
+{
+    const bool narrowed =
+        spec->precision == RATECL_PRECISION_F64 && spec->gradients[input].view.element == RATECL_F32;
+    return narrowed ? " of f32, in which it is written; a gradient of f64 has a wider one" : remedy(spec);
+}
+
+/* Explain a gradient that is not finite although every input and value is. Name its first such element if it
+ * is in host memory. */
 static ratecl_status diagnose_gradients(const ratecl_plan *plan, void *const *gradients)
 {
     const rc_spec *spec = &plan->spec;
@@ -378,9 +389,14 @@ static ratecl_status diagnose_gradients(const ratecl_plan *plan, void *const *gr
                            "the gradient to %s: %" PRId64 " elements are not finite, the first at [%" PRId64
                            ",%" PRId64 ",%" PRId64 "], although every value is: it leaves the range%s",
                            in.name, found.count, found.first[0], found.first[1], found.first[2],
-                           remedy(spec));
+                           remedy_of_gradient(spec, k));
     }
-    rc_message("a gradient is not finite, although every value is: it leaves the range%s", remedy(spec));
+    int narrowest = RC_STATES;
+    for (int k = 0; k < RC_INPUT_COUNT; ++k)
+        if (spec->gradients[k].wanted && spec->gradients[k].view.element == RATECL_F32)
+            narrowest = k;
+    rc_message("a gradient is not finite, although every value is: it leaves the range%s",
+               remedy_of_gradient(spec, narrowest));
     if (spec->uses[RC_REFERENCE])
         name_narrowest(plan);
     return RATECL_ERROR_DOMAIN;

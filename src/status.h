@@ -13,7 +13,7 @@ void rc_message_append(const char *text);
 
 /* The same, when an allocation of so many bytes failed. */
 #define rc_fail_memory(bytes) \
-    rc_fail(RATECL_ERROR_MEMORY, "%zu bytes of host memory could not be had", (size_t)(bytes))
+    rc_fail(RATECL_ERROR_MEMORY, "failed to allocate %zu bytes of host memory", (size_t)(bytes))
 
 /* Hand a failure up. */
 #define RC_TRY(call)                             \

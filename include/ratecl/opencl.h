@@ -56,7 +56,9 @@ RATECL_EXPORT void ratecl_cl_inputs_init_sized(ratecl_cl_inputs *inputs, size_t 
 typedef struct ratecl_cl_outputs {
     size_t size;
     cl_mem values; /**< receives ratecl_plan_value_count() values and then their total, as float in f32
-                        arithmetic and as double in f64, from its start */
+                        arithmetic and as double in f64, from its start. Where degenerate = skip
+                        leaves out every neuron, it has 0 for their divergences, while
+                        ratecl_cl_wait() gives NaN and DOMAIN */
     cl_mem gradient_states; /**< laid out as the plan's options say */
     cl_mem gradient_reference;
     cl_mem gradient_weights;
@@ -87,7 +89,7 @@ RATECL_EXPORT ratecl_status ratecl_cl_enqueue(ratecl_plan *plan, const ratecl_cl
  *  values as ratecl_evaluate() does; the gradients are in the caller's buffers, and the fields for them are
  *  not read.
  *  Errors: ARGUMENT (nothing was enqueued, or `outputs` is too small), DOMAIN (also where the values are
- * finite but an element of a gradient is not, which the device notes as it writes it), DEVICE, MEMORY. */
+ *  finite but an element of a gradient is not, which the device notes as it writes it), DEVICE, MEMORY. */
 RATECL_EXPORT ratecl_status ratecl_cl_wait(ratecl_plan *plan, const ratecl_outputs *outputs);
 
 #ifdef __cplusplus

@@ -174,8 +174,9 @@ RATECL_EXPORT void ratecl_context_options_init_sized(ratecl_context_options *opt
 typedef struct ratecl_context ratecl_context;
 
 /** Make a context; `options` NULL means the defaults. The caller releases it. Without a name, in options and
- *  environment, a device whose driver fails gives way to the CPU path, and the context's device has a note of
- * it. Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
+ *  environment, a device whose driver fails gives way to the CPU path, and the context's device has a note
+ *  of it.
+ *  Errors: NO_DEVICE (the message lists what was found), ARGUMENT, MEMORY, DEVICE. */
 RATECL_EXPORT ratecl_status ratecl_context_create(const ratecl_context_options *options,
                                                   ratecl_context **context);
 
@@ -348,8 +349,9 @@ RATECL_EXPORT ratecl_status ratecl_term_parameter(const ratecl_term *term, size_
 /** The arithmetic of a plan. In f32 the quotients (cv, population_kl, and their gradients) do not depend on
  * the unit of the states: states may be scaled by any power of two from 2^-120 to 2^100, and neurons apart
  * from one another. A value or an element of a gradient that is beyond f32's range is a DOMAIN error that
- *  names the remedy, f64. A parameter beyond that range is refused (ARGUMENT), a var_floor below its square,
- *  too; an eps below it is raised to its smallest number. */
+ * names the remedy, f64. A parameter whose magnitude is above f32's largest number is refused (ARGUMENT), and
+ * so is a var_floor above 0 but below the square of f32's smallest normal number. An eps below that number is
+ * raised to it. */
 typedef enum ratecl_precision {
     RATECL_PRECISION_F32 = 0,
     RATECL_PRECISION_F64 = 1 /**< UNSUPPORTED where the device has no fp64 */
@@ -484,10 +486,11 @@ RATECL_EXPORT void ratecl_outputs_init_sized(ratecl_outputs *outputs, size_t siz
  *  needs on the device, which the plan keeps. What is too large for that goes there in pieces, while the
  *  device works on those before.
  *  Errors: ARGUMENT (nothing is written), DOMAIN (the outputs are written; a value, or an element of a
- * gradient, is not finite, and the gradients are of no use then), DEVICE, MEMORY. The plan stays usable after
- * each of them. The message names the input and the first element or neuron at fault, where there is one.
- *  Where a driver fails to wait, too, the message says that the device may still use the memory that was
- * given: it does not after the plan's next evaluation or release. */
+ *  gradient, is not finite, and the gradients must not be used; of one that is accumulated, what is added
+ *  counts), DEVICE, MEMORY. The plan stays usable after each of them. The message names the input and the
+ *  first element or neuron at fault, where there is one. Where a driver fails to wait, too, the message says
+ *  that the device may still use the memory that was given: it no longer does once an evaluation of the plan
+ *  has succeeded. */
 RATECL_EXPORT ratecl_status ratecl_evaluate(ratecl_plan *plan, const ratecl_inputs *inputs,
                                             const ratecl_outputs *outputs);
 

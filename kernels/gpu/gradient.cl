@@ -237,7 +237,7 @@ INLINE void give(const whole *all, global const element *p, global output *q, ro
     for (int k = 0; k < rows; ++k)
 #pragma unroll
         for (int v = 0; v < COLUMNS; ++v)
-            *finite &= is_finite(g[k][v]);
+            *finite &= (v >= all->out.columns) | is_finite(g[k][v]); /* what lies past neuron N is not written */
     if (rows > 1)
         store_rows(q, g, &all->out, t % STEP == 0);
     else

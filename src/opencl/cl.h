@@ -67,7 +67,8 @@ typedef struct rc_cl_step {
     int64_t units_per_batch;   /* 0: units go on over the rows of all batches */
     int64_t most_units;        /* in one launch; 0: any number */
     int64_t before, after;     /* rows that are read beyond a unit's own */
-    int windows;  /* lags whose rows are read, then those whose earlier rows are, too (staging.h) */
+    int windows;  /* one for each lag's later rows, in the gradient also one for its earlier ones (staging.h)
+                   */
     cl_uint taus; /* the argument of that name, where there are windows */
     cl_mem whole_taus, cut_taus; /* that the argument takes; cut_taus NULL: the former alone */
 } rc_cl_step;
@@ -93,8 +94,8 @@ typedef struct rc_cl_staging {
     bool in_place;       /* the device shares the host's memory */
     int64_t window_rows; /* that a window holds; 0: there are none */
     int64_t slot_rows;   /* with the windows */
-    int64_t
-        *window_at; /* by the step's windows: where in a slot they begin; 0: the lag is within the piece */
+    /* By the step's windows: where in a slot they begin; 0: the lag is within the piece. */
+    int64_t *window_at;
     rc_cl_slot slots[2];
     int turn; /* the slot that was used last */
 } rc_cl_staging;
@@ -155,11 +156,11 @@ ratecl_status rc_cl_device_describe(cl_device_id device, int platform, int index
                                     bool *usable);
 ratecl_status rc_cl_device_find(const char *id, cl_device_id *device);
 /* Find the place of a device; that of the first one where it has none, as sub-devices do not. */
-ratecl_status rc_cl_device_place(cl_device_id device, int *platform, int *index);
+void rc_cl_device_place(cl_device_id device, int *platform, int *index);
 
 /* ---- context.c ---- */
 
-/* True unless this process was made by fork() after the library used OpenCL: the objects are of no use then,
+/* True unless this process was made by fork() after the library used OpenCL: the objects cannot be used then,
  * and drivers hang. */
 bool rc_cl_is_usable_here(void);
 /* Refuse to use OpenCL in such a process. Errors: UNSUPPORTED. */

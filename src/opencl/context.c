@@ -19,11 +19,10 @@ ratecl_status rc_cl_check_process(void)
 {
     if (rc_cl_is_usable_here())
         return RATECL_OK;
-    return rc_fail(
-        RATECL_ERROR_UNSUPPORTED,
-        "OpenCL was used by process %ld before fork() made this one: expected that process, or the cpu "
-        "device",
-        atomic_load(&opencl_owner));
+    return rc_fail(RATECL_ERROR_UNSUPPORTED,
+                   "OpenCL was used by process %ld before fork() made this one: expected that process, or "
+                   "the cpu device",
+                   atomic_load(&opencl_owner));
 }
 
 /* ---- The path's functions ---- */
@@ -107,7 +106,7 @@ static ratecl_status context_fill(rc_cl_context *context, const ratecl_context_o
 {
     int platform, index;
     bool usable;
-    RC_TRY(rc_cl_device_place(context->device, &platform, &index));
+    rc_cl_device_place(context->device, &platform, &index);
     RC_TRY(rc_cl_device_describe(context->device, platform, index, &context->info, &usable));
     context->fp64 = context->info.fp64;
     context->log = options->log;

@@ -131,16 +131,12 @@ typedef struct first_failure {
 } first_failure;
 
 /* Keep the calling thread's message, unless a failure came before. */
-static void keep_first(first_failure *first, ratecl_status status, int platform)
+static void keep_failure(first_failure *first, ratecl_status status, int platform)
 {
     if (status == RATECL_OK || first->status != RATECL_OK)
         return;
     first->status = status;
-    if (platform < 0)
-        snprintf(first->message, sizeof first->message, "%s", ratecl_last_error());
-    else
-        snprintf(first->message, sizeof first->message, "OpenCL platform %d: %s", platform,
-                 ratecl_last_error());
+    snprintf(first->message, sizeof first->message, "OpenCL platform %d: %s", platform, ratecl_last_error());
 }
 
 /* True if a call says that there is nothing to list, which is no failure: the loader found no platform
@@ -161,11 +157,11 @@ static void visit_platform(cl_platform_id platform, int p, visit_device *visit, 
     const cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, DEVICE_MAX, devices, &count);
     if (code != CL_SUCCESS) {
         if (!is_absence(code))
-            keep_first(first, rc_cl_fail("clGetDeviceIDs", code), p);
+            keep_failure(first, rc_cl_fail("clGetDeviceIDs", code), p);
         return;
     }
     for (cl_uint d = 0; d < count && d < DEVICE_MAX; ++d)
-        keep_first(first, visit(user, devices[d], p, (int)d), p);
+        keep_failure(first, visit(user, devices[d], p, (int)d), p);
 }
 
 /* Call `visit` for each device. Returns the first failure, the visitor's or a driver's, with its message. */
@@ -250,11 +246,10 @@ ratecl_status rc_cl_device_find(const char *id, cl_device_id *device)
     return RATECL_OK;
 }
 
-ratecl_status rc_cl_device_place(cl_device_id device, int *platform, int *index)
+void rc_cl_device_place(cl_device_id device, int *platform, int *index)
 {
     search wanted = { .device = device };
-    const ratecl_status status = each_device(compare, &wanted);
+    each_device(compare, &wanted); /* whose failures are other devices' */
     *platform = wanted.platform;
     *index = wanted.index;
-    return wanted.found ? RATECL_OK : status;
 }

@@ -342,13 +342,12 @@ void rc_cl_plan_settle(rc_cl_plan *plan)
 
 ratecl_status rc_cl_plan_check_settled(const rc_cl_plan *plan)
 {
-    return plan->unsettled
-               ? rc_fail(
-                     RATECL_ERROR_DEVICE,
-                     "an earlier evaluation of the plan failed, and clWaitForEvents or clFinish for what it "
-                     "had "
-                     "enqueued as well: expected ratecl_evaluate() to find the device idle, or another plan")
-               : RATECL_OK;
+    if (!plan->unsettled)
+        return RATECL_OK;
+    return rc_fail(
+        RATECL_ERROR_DEVICE,
+        "the plan's last evaluation failed, and clWaitForEvents or clFinish for its commands, too: "
+        "expected ratecl_evaluate() to be called first, or another plan");
 }
 
 /* An evaluation in flight is waited for: its results give way to the next one's. */
@@ -364,7 +363,7 @@ static ratecl_status drop_last(rc_cl_plan *plan)
     return RATECL_OK;
 }
 
-/* After an evaluation, or a failure in the midst of one: nothing of the caller's memory stays in use, or the
+/* After an evaluation, or a failure during one: nothing of the caller's memory stays in use, or the
  * message says so. */
 static void let_go(rc_cl_plan *plan, const rc_cl_exchange *exchange, ratecl_status status)
 {

@@ -25,7 +25,7 @@ enum {
 };
 enum { WEIGHT, TARGET, TARGET_LOW, REG, FLOOR, SCALE, REALS };
 
-/* Finish reads as many terms at once, whether there are so many or not. */
+/* Finish reads as many terms at once, whether there are so many or not; as kernels/finish.cl has it. */
 enum { TERMS_AT_ONCE = 16 };
 
 /* Pack where a term's partials and its factor in the gradient lie, and what its value is divided by. */

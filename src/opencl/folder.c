@@ -26,7 +26,7 @@ enum { UNFINISHED_BYTES = 64, UNFINISHED_SECONDS = 3600 };
 static bool compose(char path[RC_PATH_BYTES], const char *folder, const char *below)
 {
     const int length = snprintf(path, RC_PATH_BYTES, "%s%s", folder, below);
-    errno = ENOENT;
+    errno = length < RC_PATH_BYTES ? ENOENT : ENAMETOOLONG;
     return length > 0 && length < RC_PATH_BYTES;
 }
 

@@ -3,7 +3,7 @@
  *
  * The folder and its files are trusted where they belong to the user or to root, nobody else may write to
  * them, and they are no symbolic links. All else is neither read nor written, and nothing in its place makes
- * a call wait. */
+ * a call wait, but for the lock, which gives up after ten seconds. */
 #ifndef RATECL_SRC_OPENCL_FOLDER_H
 #define RATECL_SRC_OPENCL_FOLDER_H
 
@@ -15,8 +15,8 @@
 enum { RC_PATH_BYTES = 1024 };
 
 /* Return the folder's path: the environment's RATECL_CACHE, or ratecl in XDG_CACHE_HOME, or .cache/ratecl in
- * HOME. False, with errno ENOENT, where there is none of them, or RATECL_CACHE is empty. The folder itself
- * need not exist. */
+ * HOME. False, with errno ENOENT, where there is none of them, or RATECL_CACHE is empty, and ENAMETOOLONG
+ * where the path is too long. The folder itself need not exist. */
 bool rc_cl_user_folder(char path[RC_PATH_BYTES]);
 
 /* Open the folder; `make` creates it and its parents, for the user alone, where they are missing. Symbolic

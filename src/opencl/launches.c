@@ -163,7 +163,7 @@ static int64_t piece_end(const exchange_step *x, int64_t first)
     return end;
 }
 
-/* The arguments of a piece: its first row is the memory's. */
+/* Set the arguments of a piece: row `first_row` of the array would lie at the start of the memory. */
 static ratecl_status set_piece(const rc_cl_step *step, cl_uint argument, const rc_cl_staging *staging,
                                cl_mem memory, const rc_view *view, int64_t first_row)
 {

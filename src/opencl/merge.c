@@ -190,6 +190,7 @@ static merge_options options_of(const rc_cl_plan *plan, const char *name)
     if (strcmp(name, "merge") == 0) {
         o.kernels = MERGE;
         o.gradient = o.gradient && o.entropy; /* factors of rows */
+        o.distances = false;                  /* which finish reads */
         return o;
     }
     return (merge_options){ .kernels = FINISH,

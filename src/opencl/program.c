@@ -133,7 +133,9 @@ static ratecl_status compile(const rc_cl_context *context, const rc_cl_recipe *r
     code = clBuildProgram(*program, 1, &context->device, recipe->options, NULL, NULL);
     if (code == CL_SUCCESS)
         return RATECL_OK;
-    if (rc_cl_status(code) == RATECL_ERROR_MEMORY) { /* which the source has no part in */
+    /* The source has no part in these. CL_OUT_OF_RESOURCES may be a kernel's own fault, which the log tells.
+     */
+    if (code == CL_OUT_OF_HOST_MEMORY || code == CL_MEM_OBJECT_ALLOCATION_FAILURE) {
         clReleaseProgram(*program);
         return rc_cl_fail("clBuildProgram", code);
     }

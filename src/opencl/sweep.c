@@ -97,7 +97,7 @@ static int32_t columns_of(const rc_tuning *t, int64_t N)
     return N < 3 ? (int32_t)rc_min(N, t->sweep_vector) : t->sweep_vector;
 }
 
-/* As many rounds of rows in a block as leave thousands of work-groups. */
+/* Give a block as many rounds of rows as leave some GROUPS_WANTED work-groups. */
 static void cut_rows(rc_cl_grid *grid, int64_t R, int32_t most_rounds)
 {
     enum { GROUPS_WANTED = 1024, ROWS_UNIT = 16 };

@@ -92,6 +92,7 @@ void rc_workers_release(rc_workers *w)
 
 void rc_workers_abandon(rc_workers *w)
 {
+    /* Threads that do not exist here may have locked the mutexes, so they are not destroyed. */
     free(w);
 }
 

@@ -11,7 +11,7 @@ typedef struct rc_workers rc_workers;
 rc_workers *rc_workers_create(void);
 /* End the threads; NULL is allowed. */
 void rc_workers_release(rc_workers *workers);
-/* Free the memory in a child that fork() made, where the threads do not run and locks may be held for ever;
+/* Free the memory in a child that fork() made, where the threads do not run and locks may stay locked;
  * NULL is allowed. */
 void rc_workers_abandon(rc_workers *workers);
 
