@@ -1173,7 +1173,8 @@ INLINE void sum_terms(SHARED const long *integers, int count, global const real 
         SHARED const long *term = integers + min(row / 2, count - 1) * INTEGERS;
         const bool is_kept = row % 2 == 1;
         const bool given = row < 2 * count && (!is_kept || term[CRITERION] == POPULATION_KL);
-        const sum all = partials_sum(partials, term[QUANTITY] + is_kept, given ? term[COUNT] : 0, scratch);
+        const long quantity = given ? term[QUANTITY] + is_kept : 0; /* one that is there: all are read */
+        const sum all = partials_sum(partials, quantity, given ? term[COUNT] : 0, scratch);
         if (LANE % SEGMENT == 0 && row < 2 * count)
             totals[row] = all;
     }
