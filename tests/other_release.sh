@@ -23,7 +23,7 @@ release=${2:-$(. /etc/os-release && [ "${VERSION_CODENAME:-}" = bookworm ] && ec
 bare=$folder/root-$release tested=$folder/root-$release-tests build=$folder/build-$release
 
 tests_packages='binutils check cmake g++ pkg-config'
-tests='oracle_cases terms arguments structs domain command command_files selftest symbols install values gradients'
+tests='oracle_cases terms arguments structs domain single command command_files selftest symbols install'
 
 # inside ROOT COMMAND: run a command in a root, where /ratecl is the source, not to be written, and /build the build.
 # What is mounted goes with the command.
