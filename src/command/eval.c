@@ -20,22 +20,19 @@ struct settings {
 
 static const struct option options[] = {
     { "--device", "D", OPTION_TEXT, offsetof(struct settings, device),
-      "cpu: the OpenMP path; opencl: the best OpenCL device; opencl:TEXT: the first whose name or platform "
-      "contains TEXT; opencl:P.D: platform P, device D. Default: RATECL_DEVICE from the environment, else "
-      "the "
-      "best OpenCL device, else cpu" },
+      "cpu: the OpenMP path; opencl: the best OpenCL device; opencl:TEXT: the first whose name or "
+      "platform contains TEXT; opencl:P.D: platform P, device D. Default: RATECL_DEVICE from the "
+      "environment, else the best OpenCL device, else cpu" },
     { "--term", "NAME[:key=value,...]", OPTION_LIST, offsetof(struct settings, terms),
-      "a criterion with its parameters; may be given again. Default: every criterion that the inputs and "
-      "their "
-      "values allow" },
+      "a criterion with its parameters; may be given again. Default: every criterion that the inputs "
+      "and their values allow" },
     { "--weights", "W.npy", OPTION_TEXT, offsetof(struct settings, inputs[WEIGHTS]),
       "the (N, N) weights of hebbian" },
     { "--reference", "S1.npy", OPTION_TEXT, offsetof(struct settings, inputs[REFERENCE]),
       "the reference states of population_kl, with the same N" },
     { "--axes", "ORDER", OPTION_TEXT, offsetof(struct settings, axes),
-      "the axes of STATES.npy and S1.npy in the files' order, such as tbn or nt: b for batch, t for time, n "
-      "for "
-      "neuron. Default: btn, or tn where there are two axes" },
+      "the axes of STATES.npy and S1.npy in the files' order, such as tbn or nt: b for batch, t for "
+      "time, n for neuron. Default: btn, or tn where there are two axes" },
     { "--precision", "f32|f64", OPTION_TEXT, offsetof(struct settings, precision),
       "of the arithmetic, and of the elements of gradients (f32)" },
     { "--grad", "OUT.npy", OPTION_TEXT, offsetof(struct settings, gradients[STATES]),
@@ -55,7 +52,7 @@ static const char notes[] =
     "STATES.npy, S1.npy or W.npy may be - for standard input.\n"
     "\n"
     "Where --axes names three axes, a file with two has these without b. Where it\n"
-    "names two, the third has the length 1. A gradient has the axes of its input.\n"
+    "names two, the third has the length 1.\n"
     "A domain error counts elements from 0, as [b,t,i], whatever the file's order is.\n"
     "\n"
     "Criteria and their parameters, the default first; each also takes weight=1:\n"
