@@ -162,7 +162,7 @@ oclgrind_stages() {
     done
 }
 
-# The software rasteriser and the simulator use one core and take longest.
+# The software rasteriser and the simulator use one core and take longest; Intel's runtime and PoCL follow.
 # shellcheck disable=SC2086 # lists of words
 slow_stages() {
     stage 'rusticl on llvmpipe' default $rusticl RUSTICL_ENABLE=llvmpipe RATECL_TEST_SIZE=small \
@@ -180,21 +180,6 @@ slow_stages() {
         stage "PoCL, parameters of seed $seed" default $pocl RATECL_TEST_SIZE=small RATECL_TUNING="$drawn" \
             meson test -t 4 single $([ $((seed % 2)) -eq 0 ] || echo values gradients)
     done
-}
-
-# shellcheck disable=SC2086 # lists of words
-fast_stages() {
-    stage 'every device' default meson test -t 4
-    stage 'PoCL, groups of one work-item' default $pocl POCL_MAX_WORK_GROUP_SIZE=1 RATECL_TEST_SIZE=small \
-        meson test -t 4 single guards interop logarithm
-    stage "PoCL, the GPUs' kernel set, groups of 16" default $pocl POCL_MAX_WORK_GROUP_SIZE=16 RATECL_TEST_SIZE=small \
-        $gpu_set meson test -t 4 single
-
-    # PoCL takes seconds to compile each of these plans, hence the shapes that exceed a tile and a block alone.
-    stage "PoCL, the GPUs' kernel set, wide" default $pocl RATECL_TEST_SIZE=wide CK_RUN_CASE=wide_shapes $gpu_set \
-        meson test -t 4 values gradients
-    stage "PoCL, the GPUs' kernel set" default $pocl RATECL_TEST_SIZE=small $gpu_set meson test -t 4 single interop sizes
-
     for side in before after; do
         stage "PoCL, guarded pages $side buffers" default $pocl $guarded CK_RUN_CASE=wide_shapes GUARD_PAGES=$side \
             meson test -t 4 values gradients
@@ -208,6 +193,20 @@ fast_stages() {
     else
         skip "Intel's CPU runtime" 'could not be installed'
     fi
+}
+
+# shellcheck disable=SC2086 # lists of words
+fast_stages() {
+    stage 'every device' default meson test -t 4 --no-suite faults # which the sanitised stage runs
+    stage 'PoCL, groups of one work-item' default $pocl POCL_MAX_WORK_GROUP_SIZE=1 RATECL_TEST_SIZE=small \
+        meson test -t 4 single guards interop logarithm
+    stage "PoCL, the GPUs' kernel set, groups of 16" default $pocl POCL_MAX_WORK_GROUP_SIZE=16 RATECL_TEST_SIZE=small \
+        $gpu_set meson test -t 4 single
+
+    # PoCL takes seconds to compile each of these plans, hence the shapes that exceed a tile and a block alone.
+    stage "PoCL, the GPUs' kernel set, wide" default $pocl RATECL_TEST_SIZE=wide CK_RUN_CASE=wide_shapes $gpu_set \
+        meson test -t 4 values gradients
+    stage "PoCL, the GPUs' kernel set" default $pocl RATECL_TEST_SIZE=small $gpu_set meson test -t 4 single interop sizes
 }
 
 # Downloads first, then builds of other kinds.
