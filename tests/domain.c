@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Inputs of every criterion; a test spoils some elements of one. */
@@ -455,7 +456,10 @@ static const spoiled_gradient spoiled_gradients[] = {
 
 static ratecl_status evaluate_gradient(ratecl_context *context, const problem *given, uint32_t output)
 {
-    float gradient[2 * 9 * 5];
+    size_t bytes = 0;
+    for (int k = 0; k < INPUT_COUNT; ++k)
+        bytes = given->inputs[k].bytes > bytes ? given->inputs[k].bytes : bytes;
+    float *gradient = suite_allocate(bytes);
     ratecl_plan_options options = problem_options(given, 0, 1);
     options.outputs |= output;
     ratecl_plan *plan = NULL;
@@ -465,6 +469,7 @@ static ratecl_status evaluate_gradient(ratecl_context *context, const problem *g
     outputs.gradient_states = outputs.gradient_reference = outputs.gradient_weights = gradient;
     const ratecl_status status = ratecl_evaluate(plan, &inputs, &outputs);
     ratecl_plan_release(plan);
+    free(gradient);
     return status;
 }
 
