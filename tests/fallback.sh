@@ -33,3 +33,7 @@ status=0
 value=$("$command" eval --quiet --term firing_rate:metric=l1 "$folder/states.npy" 2>"$folder/messages")
 [ "$value" = 1.5 ]
 [ ! -s "$folder/messages" ]
+
+LD_PRELOAD=$module RATECL_TEST_FAILING_LIST=1 "$command" devices >"$folder/list" 2>"$folder/messages"
+grep -q '^\* cpu ' "$folder/list"
+grep -q 'OpenCL devices may be missing: .*clGetDeviceIDs failed: CL_OUT_OF_RESOURCES' "$folder/messages"

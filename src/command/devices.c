@@ -138,6 +138,9 @@ static int run(int argc, char **argv)
         print_json(devices, count);
     else
         print_table(devices, count);
+    for (size_t k = 0; k < count && status == RATECL_OK; ++k)
+        if (devices[k].note[0])
+            complain("%s", devices[k].note);
     free(devices);
     return result;
 }
