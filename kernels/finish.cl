@@ -1142,8 +1142,8 @@ INLINE void add_term(const neurons *all, const population *of, SHARED const long
 }
 #endif
 
-/* What a term adds to a factor of what depends on more than a neuron: of each lag's differences, each eps's entropy, and
- * of the Hebbian signs of batches and of rows. */
+/* Return what a term adds to a factor. There is one factor for each lag's differences and for each eps's entropy, and one
+ * each for the Hebbian signs of batches and of rows. */
 INLINE real factor_of(SHARED const long *term, SHARED const real *reals, long factor, real w)
 {
     const bool lags = term[CRITERION] == STATE_PREDICTION;

@@ -81,7 +81,7 @@ static bool is_of(enum kind kind, double value)
     return kind == NEGATIVE ? value < 0 : !isfinite(value);
 }
 
-/* Which steps terms read. */
+/* Return whether a term reads step t. */
 typedef bool reads_function(const rc_spec *spec, int64_t t);
 
 static bool reads_all(const rc_spec *spec, int64_t t)
@@ -138,7 +138,7 @@ static void scan_line(const scanned *in, enum kind kind, int64_t b, int64_t t, i
     found->count += count;
 }
 
-/* Lines lie along the axis whose elements are nearest in memory. */
+/* Scan an input line by line, along the axis whose elements are nearest in memory. */
 static finding find(const scanned *in, enum kind kind, reads_function *reads, const rc_spec *spec)
 {
     const int64_t *shape = in->view->shape, *strides = in->view->strides;
@@ -312,7 +312,7 @@ static bool diagnose_quotients(const ratecl_plan *plan, const ratecl_term *optio
 
 /* ---- The cause ---- */
 
-/* The first term of which a value is not finite, or term_count. */
+/* Return the first term of which a value is not finite, or term_count. */
 static size_t failed_term(const ratecl_plan *plan)
 {
     const rc_spec *spec = &plan->spec;

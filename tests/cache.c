@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Compiled programs on disk: found again, and never trusted. */
-#include "suite.h"
+#include "program_origins.h"
 #include "user_folder.h"
 
 #include <dirent.h>
@@ -17,41 +17,10 @@
 
 /* ---- One evaluation, and where its programs came from ---- */
 
-typedef struct counts {
-    int compiled, kept, loaded;
-} counts;
-
-static void count_programs(const char *message, void *user)
-{
-    counts *to = user;
-    to->compiled += strncmp(message, "program compiled", 16) == 0;
-    to->kept += strncmp(message, "program compiled and kept: ", 27) == 0;
-    to->loaded += strncmp(message, "program loaded: ", 16) == 0;
-}
-
-/* On one device, in a context of its own. */
-static counts evaluate(const char *device, ratecl_program_cache wanted, double *value)
-{
-    static const float states[] = { 0.1f, 0.4f, 0.3f, 0.2f, 0.2f, 0.6f };
-    const ratecl_layout layout = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, 2);
-    counts seen = { 0, 0, 0 };
-    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
-    options.device = device;
-    options.log = count_programs;
-    options.log_user = &seen;
-    options.program_cache = wanted;
-    ratecl_context *context = NULL;
-    ASSERT_OK(ratecl_context_create(&options, &context));
-    ASSERT_OK(ratecl_firing_rate_loss(context, &layout, states, RATECL_METRIC_L2, 0, value));
-    ratecl_context_release(context);
-    ck_assert_double_eq_tol(*value, 0.1, 1e-6);
-    return seen;
-}
-
 static void assert_compiled(const char *device, double expected)
 {
     double value;
-    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    const program_origins seen = program_evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
     ck_assert_int_gt(seen.compiled, 0);
     ck_assert_int_eq(seen.kept, seen.compiled);
     ck_assert_int_eq(seen.loaded, 0);
@@ -61,7 +30,7 @@ static void assert_compiled(const char *device, double expected)
 static void assert_loaded(const char *device, double expected)
 {
     double value;
-    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    const program_origins seen = program_evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
     ck_assert_int_eq(seen.compiled, 0);
     ck_assert_int_gt(seen.loaded, 0);
     ck_assert_mem_eq(&value, &expected, sizeof value);
@@ -71,7 +40,7 @@ static void assert_loaded(const char *device, double expected)
 static double plain_value(const char *device)
 {
     double value;
-    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_OFF, &value);
+    const program_origins seen = program_evaluate(device, RATECL_PROGRAM_CACHE_OFF, &value);
     ck_assert_int_gt(seen.compiled, 0);
     ck_assert_int_eq(seen.kept + seen.loaded, 0);
     return value;
@@ -112,7 +81,7 @@ static void choices(const ratecl_device_info *device)
     for (size_t k = 0; k < COUNT(keeping); k++)
         keeps = keeps || strcmp(device->platform, keeping[k]) == 0;
     double value;
-    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_DEFAULT, &value);
+    const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_DEFAULT, &value);
     ck_assert_int_eq(seen.kept, keeps ? 0 : seen.compiled);
     ck_assert_int_eq(each_file("", NULL), seen.kept);
 }
@@ -121,7 +90,7 @@ static void nowhere(const ratecl_device_info *device)
 {
     double value;
     ck_assert_int_eq(setenv("RATECL_CACHE", "", 1), 0);
-    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+    const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
     ck_assert_int_gt(seen.compiled, 0);
     ck_assert_int_eq(seen.kept + seen.loaded, 0);
 }
@@ -424,7 +393,7 @@ static void untrusted_files(const ratecl_device_info *device)
             continue;
         }
         double got;
-        const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
+        const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
         const bool kept = strcmp(kind->name, "a folder") != 0;
         ck_assert_msg(seen.loaded == 0 && seen.compiled > 0 && seen.kept == (kept ? seen.compiled : 0),
                       "%s: %d loaded, %d of %d kept", kind->name, seen.loaded, seen.kept, seen.compiled);
@@ -452,7 +421,7 @@ static void untrusted_folders(const ratecl_device_info *device)
             continue;
         }
         double got;
-        const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
+        const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
         ck_assert_msg(seen.compiled > 0 && seen.loaded + seen.kept == 0, "%s: %d loaded, %d kept", kind->name,
                       seen.loaded, seen.kept);
         ck_assert_mem_eq(&got, &value, sizeof value);
@@ -479,7 +448,7 @@ static void links_above(const ratecl_device_info *device)
         return;
     }
     double got;
-    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
+    const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &got);
     ck_assert_int_gt(seen.compiled, 0);
     ck_assert_int_eq(seen.kept + seen.loaded, 0);
 }
@@ -493,7 +462,7 @@ static void modes(const ratecl_device_info *device)
     snprintf(path, sizeof path, "%s/made/ratecl", user_folder);
     ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
     const mode_t before = umask(0);
-    evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+    program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
     umask(before);
     ck_assert_int_eq(stat(path, &status), 0);
     ck_assert_int_eq(status.st_mode & 0777, 0700);
@@ -525,7 +494,7 @@ static void no_folder(const ratecl_device_info *device)
     write_file(path, "", 0);
     strcat(path, "/below");
     ck_assert_int_eq(setenv("RATECL_CACHE", path, 1), 0);
-    const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+    const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
     ck_assert_int_gt(seen.compiled, 0);
     ck_assert_int_eq(seen.kept + seen.loaded, 0);
 }
@@ -598,7 +567,7 @@ static void *work(void *given)
 {
     worker *self = given;
     for (int k = 0; k < 3; k++)
-        evaluate(self->device, RATECL_PROGRAM_CACHE_ON, &self->value);
+        program_evaluate(self->device, RATECL_PROGRAM_CACHE_ON, &self->value);
     return NULL;
 }
 

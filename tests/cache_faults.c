@@ -2,7 +2,7 @@
 /* Failures of the file system while programs are loaded and kept: each file call of the library fails, or the
  * process is killed in it. Plans work all the same, and so does the next process. */
 #include "file_faults.h"
-#include "suite.h"
+#include "program_origins.h"
 #include "user_folder.h"
 
 #include <signal.h>
@@ -11,45 +11,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-typedef struct counts {
-    int compiled, kept, loaded;
-} counts;
-
-static void count_programs(const char *message, void *user)
-{
-    counts *to = user;
-    to->compiled += strncmp(message, "program compiled", 16) == 0;
-    to->kept += strncmp(message, "program compiled and kept: ", 27) == 0;
-    to->loaded += strncmp(message, "program loaded: ", 16) == 0;
-}
-
-/* On a context of its own. */
-static ratecl_status try_evaluate(const char *device, ratecl_program_cache wanted, double *value,
-                                  counts *seen)
-{
-    static const float states[] = { 0.1f, 0.4f, 0.3f, 0.2f, 0.2f, 0.6f };
-    const ratecl_layout layout = RATECL_LAYOUT_INIT(RATECL_F32, 1, 3, 2);
-    *seen = (counts){ 0, 0, 0 };
-    ratecl_context_options options = RATECL_CONTEXT_OPTIONS_INIT;
-    options.device = device;
-    options.log = count_programs;
-    options.log_user = seen;
-    options.program_cache = wanted;
-    ratecl_context *context = NULL;
-    ratecl_status status = ratecl_context_create(&options, &context);
-    if (status == RATECL_OK)
-        status = ratecl_firing_rate_loss(context, &layout, states, RATECL_METRIC_L2, 0, value);
-    ratecl_context_release(context);
-    return status;
-}
-
-static counts evaluate(const char *device, ratecl_program_cache wanted, double *value)
-{
-    counts seen;
-    ASSERT_OK(try_evaluate(device, wanted, value, &seen));
-    return seen;
-}
 
 /* The folder, which is below one that is missing too. */
 static char path[100];
@@ -75,7 +36,7 @@ static bool evaluate_failing(const char *device, const fault *wanted, size_t at,
         folder_empty();
     const int descriptors = open_descriptors();
     faults_arm(wanted, at);
-    const counts seen = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    const program_origins seen = program_evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
     const bool failed = faults_disarm() >= at;
     ck_assert_msg(memcmp(&value, &expected, sizeof value) == 0, "%s in call %zu, %s: %.17g, expected %.17g",
                   wanted->name, at, warm ? "warm" : "cold", value, expected);
@@ -86,7 +47,7 @@ static bool evaluate_failing(const char *device, const fault *wanted, size_t at,
     if (wanted->kind != FAULT_FROM) /* nothing can be removed either */
         ck_assert_msg(files_that_begin(path, "unfinished-") == 0, "%s in call %zu, %s: a file stays",
                       wanted->name, at, warm ? "warm" : "cold");
-    const counts next = evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
+    const program_origins next = program_evaluate(device, RATECL_PROGRAM_CACHE_ON, &value);
     ck_assert_mem_eq(&value, &expected, sizeof value);
     ck_assert_int_eq(next.kept, next.compiled);
     return failed;
@@ -96,7 +57,7 @@ static bool evaluate_failing(const char *device, const fault *wanted, size_t at,
 static void fail_each_call(const ratecl_device_info *device)
 {
     double value;
-    evaluate(device->id, RATECL_PROGRAM_CACHE_OFF, &value);
+    program_evaluate(device->id, RATECL_PROGRAM_CACHE_OFF, &value);
     for (int warm = 0; warm < 2; warm++)
         for (size_t k = 0; k < FAULTS; k++) {
             size_t failed = 0;
@@ -145,14 +106,14 @@ static bool run_killed(const char *device, size_t at)
 static void kill_in_each_call(const ratecl_device_info *device)
 {
     double expected, value;
-    evaluate(device->id, RATECL_PROGRAM_CACHE_OFF, &expected);
+    program_evaluate(device->id, RATECL_PROGRAM_CACHE_OFF, &expected);
     size_t killed = 0;
     for (bool again = true; again;) {
         folder_empty();
         again = run_killed(device->id, killed + 1);
         killed += again;
         ck_assert_int_le(files_that_begin(path, "unfinished-"), again);
-        const counts seen = evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
+        const program_origins seen = program_evaluate(device->id, RATECL_PROGRAM_CACHE_ON, &value);
         ck_assert_mem_eq(&value, &expected, sizeof value);
         ck_assert_int_eq(seen.kept, seen.compiled);
     }
@@ -173,9 +134,9 @@ int main(int count, char **arguments)
     program = arguments[0];
     if (count > 2) {
         double value;
-        counts seen;
+        program_origins seen;
         faults_arm(&kill, (size_t)strtol(arguments[2], NULL, 10));
-        return try_evaluate(arguments[1], RATECL_PROGRAM_CACHE_ON, &value, &seen) != RATECL_OK;
+        return program_try_evaluate(arguments[1], RATECL_PROGRAM_CACHE_ON, &value, &seen) != RATECL_OK;
     }
     const TTest *const tests[] = { failing_calls, killed };
     return suite_run("cache faults", tests, COUNT(tests));

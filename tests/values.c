@@ -56,6 +56,20 @@ static void compare(const problem *given, ratecl_context *context, const char *d
     outcome_free(&fused);
 }
 
+/* Compare terms of states in f32, which every device can have, on all devices. */
+static void compare_everywhere(bench *opened, const array_spec *states, const char *const *texts,
+                               size_t count, size_t singles)
+{
+    array_spec specs[INPUT_COUNT];
+    problem_specs(specs, states);
+    problem given;
+    problem_make(&given, specs, texts, count);
+    opened->problem_count++;
+    for (size_t d = 0; d < opened->device_count; d++)
+        compare(&given, opened->contexts[d], opened->devices[d].id, singles);
+    problem_free(&given);
+}
+
 static void run(bench *opened, const array_spec specs[INPUT_COUNT], size_t singles)
 {
     problem given;
@@ -216,14 +230,7 @@ START_TEST(long_lags)
     bench *opened = bench_open();
     for (int64_t B = 1; B <= 3; B += 2) {
         const array_spec states = { .shape = { B, 33, 31 }, .kind = ARRAY_RATES, .seed = 17 };
-        array_spec specs[INPUT_COUNT];
-        problem_specs(specs, &states);
-        problem given;
-        problem_make(&given, specs, texts, COUNT(texts));
-        opened->problem_count++;
-        for (size_t d = 0; d < opened->device_count; d++)
-            compare(&given, opened->contexts[d], opened->devices[d].id, suite_is_small() ? 1 : 2);
-        problem_free(&given);
+        compare_everywhere(opened, &states, texts, COUNT(texts), suite_is_small() ? 1 : 2);
     }
     bench_close(opened, "long lags");
 }
@@ -240,14 +247,7 @@ START_TEST(many_rows)
     static const array_kind many[] = { ARRAY_CONSTANT, ARRAY_HUGE_MEAN, ARRAY_OUTLIER };
     for (size_t k = 0; k < COUNT(many); k++) {
         const array_spec states = { .shape = { 10, 30001, 3 }, .kind = many[k], .seed = 19 };
-        array_spec specs[INPUT_COUNT];
-        problem_specs(specs, &states);
-        problem given;
-        problem_make(&given, specs, texts, COUNT(texts));
-        opened->problem_count++;
-        for (size_t d = 0; d < opened->device_count; d++)
-            compare(&given, opened->contexts[d], opened->devices[d].id, 0);
-        problem_free(&given);
+        compare_everywhere(opened, &states, texts, COUNT(texts), 0);
     }
     bench_close(opened, "many rows");
 }
@@ -313,14 +313,7 @@ START_TEST(tiny_parameters)
             const array_spec states = {
                 .shape = { 2, 9, 5 }, .kind = kinds[k], .seed = 29, .exponent = exponent
             };
-            array_spec specs[INPUT_COUNT];
-            problem_specs(specs, &states);
-            problem given;
-            problem_make(&given, specs, texts, COUNT(texts));
-            opened->problem_count++;
-            for (size_t d = 0; d < opened->device_count; d++)
-                compare(&given, opened->contexts[d], opened->devices[d].id, COUNT(texts));
-            problem_free(&given);
+            compare_everywhere(opened, &states, texts, COUNT(texts), COUNT(texts));
         }
     bench_close(opened, "tiny parameters");
 }

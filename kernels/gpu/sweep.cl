@@ -33,7 +33,8 @@
 #endif
 
 #define ROW_SUMS (SUMS || ENTROPY)
-/* What numbers are read with: bytes lie in mantissas of 2^23 + x, and differences from a shift need no other form. */
+/* Numbers are read with this excess. Bytes lie in mantissas of 2^23 + x, since differences from a shift need no other
+ * form. */
 #define EXCESS (ELEMENT == 3 && PRECISION == 32 && !ROW_SUMS ? (real)8388608 : (real)0)
 /* How many sums of rows there are in a round, work-items that add up one of them, and from one row's in local memory to
  * the next, so that these read from different banks. */

@@ -20,6 +20,7 @@ import warnings
 import numpy
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from . import _plans, _terms
 
@@ -85,7 +86,7 @@ def _names(wanted: str) -> tuple[str, ...]:
     return tuple(wanted.split())
 
 
-@torch.library.custom_op('ratecl::total', mutates_args=())
+@custom_op('ratecl::total', mutates_args=())
 def _total(states: Tensor, reference: typing.Optional[Tensor], weights: typing.Optional[Tensor], terms: str,
            wanted: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the total, the terms' values, and a gradient for each input, which is empty unless `wanted` names it."""
@@ -103,7 +104,7 @@ def _(states, reference, weights, terms, wanted):
     return states.new_empty((), dtype=real), states.new_empty(len(terms.splitlines()), dtype=real), *gradients
 
 
-@torch.library.custom_op('ratecl::scaled', mutates_args=())
+@custom_op('ratecl::scaled', mutates_args=())
 def _scaled(gradient: Tensor, upstream: Tensor, source: Tensor) -> Tensor:
     """Return gradient times upstream. It depends on `source`, so that whoever differentiates it is refused."""
     return gradient * upstream
@@ -142,7 +143,7 @@ _total.register_autograd(_pass_gradients, setup_context=_keep_gradients)
 # A term that gives a number for each neuron: its gradient needs their weights, which backward is told.
 
 
-@torch.library.custom_op('ratecl::vector', mutates_args=())
+@custom_op('ratecl::vector', mutates_args=())
 def _vector(states: Tensor, reference: Tensor, term: str) -> Tensor:
     """Return the term's values, (N,)."""
     result, _ = _evaluate(term, _given(states, reference, None), ())
@@ -154,7 +155,7 @@ def _(states, reference, term):
     return states.new_empty(states.shape[-1], dtype=_real_type(states))
 
 
-@torch.library.custom_op('ratecl::vector_gradients', mutates_args=())
+@custom_op('ratecl::vector_gradients', mutates_args=())
 def _vector_gradients(upstream: Tensor, states: Tensor, reference: Tensor, term: str) -> tuple[Tensor, Tensor]:
     """Return the gradients of sum_i upstream_i value_i to states and reference."""
     _, gradients = _evaluate(term, _given(states, reference, None), ('states', 'reference'), upstream)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
+from torch.library import opcheck  # noqa: E402
 
 import ratecl  # noqa: E402
 import ratecl.torch as rt  # noqa: E402
@@ -244,10 +245,10 @@ def test_compile(default, backend):
 
 def test_operators_are_well_behaved(default):
     S, R = tensors(2, torch.float64)
-    torch.library.opcheck(rt._total, (S, R, None, 'firing_rate\npopulation_kl', 'states reference'),
-                          test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'))
-    torch.library.opcheck(rt._vector, (S, R, 'population_kl:reduction=none'),
-                          test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'))
+    opcheck(rt._total, (S, R, None, 'firing_rate\npopulation_kl', 'states reference'),
+            test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'))
+    opcheck(rt._vector, (S, R, 'population_kl:reduction=none'),
+            test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'))
 
 
 def test_training(default):

@@ -7,7 +7,8 @@
 #define SAVE "save the array with numpy.save"
 #define START(text) (text), sizeof(text) - 1
 
-/* What files begin with; of a zip archive, what its first member's name ends with, too. */
+/* Each row gives the bytes that a kind of file begins with and, for zip archives, how the first member's name
+ * ends. */
 static const struct signature {
     const char *start;
     size_t length;

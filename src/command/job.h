@@ -8,7 +8,7 @@
 /* The inputs, in the order in which their files are opened. */
 enum { STATES, REFERENCE, WEIGHTS, INPUT_COUNT };
 
-/* What each input and the gradient with respect to it are called. */
+/* For each input: the options that name its file and its gradient's file, and what depends on it. */
 struct input_kind {
     const char *option, *gradient_option;
     ratecl_criterion reader; /* the one criterion that depends on it; states matter to each */

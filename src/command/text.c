@@ -42,7 +42,7 @@ bool text_is_control(const char *text, size_t length)
            (length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0);
 }
 
-/* What is printed as one: a character, or a byte that must be escaped. */
+/* A unit of printed text: one character, or one byte that must be escaped. */
 struct unit {
     size_t bytes;
     int columns;

@@ -182,10 +182,11 @@ ratecl_status rc_cl_tuned_keep(const rc_cl_context *context, ratecl_precision pr
                                char *file, size_t file_bytes)
 {
     char path[RC_PATH_BYTES], prefix[PREFIX_BYTES];
-    if (!rc_cl_user_folder(path) && errno != ENOENT)
+    const bool given = rc_cl_user_folder(path);
+    if (!given && errno != ENOENT)
         return rc_fail(RATECL_ERROR_ARGUMENT, "the folder to keep %s in cannot be opened: %s", file_name,
                        rc_cl_user_error(errno));
-    if (!rc_cl_user_folder(path))
+    if (!given)
         return rc_fail(RATECL_ERROR_ARGUMENT,
                        "there is no folder to keep %s in: expected RATECL_CACHE, "
                        "XDG_CACHE_HOME or HOME in the environment",
