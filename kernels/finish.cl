@@ -556,8 +556,8 @@ INLINE void group_extremes(extremes *of, local real *scratch)
 INLINE void give_population(global const real *states, global const real *reference, long N, long first, long end,
                             long group, global real *partials, local real *scratch)
 {
-    const bool any_ = first < end;
-    const real pivot = any_ ? states[first] : (real)0, pivot_low = any_ ? states[N + first] : (real)0;
+    const bool has_neurons = first < end;
+    const real pivot = has_neurons ? states[first] : (real)0, pivot_low = has_neurons ? states[N + first] : (real)0;
     const real columns = (real)(end - first);
     const int count = (int)min(end - first, (long)LANES);
     extremes of = { pivot, pivot_low, pivot, pivot_low };
@@ -580,7 +580,7 @@ INLINE void give_population(global const real *states, global const real *refere
         spread = sum_add(spread, d * d);
     }
     segment_sums(&spread, 1, LANES, count, scratch);
-    if (LANE == 0 && any_) {
+    if (LANE == 0 && has_neurons) {
         partials[PIVOT * PARTIALS + group] = pivot;
         partials[REST * PARTIALS + group] = rest;
         partials[SPREAD * PARTIALS + group] = sqrt(sum_value(spread)) * scale_one_inverse(scale);
@@ -1147,8 +1147,8 @@ INLINE void add_term(const neurons *all, const population *of, SHARED const long
 INLINE real factor_of(SHARED const long *term, SHARED const real *reals, long factor, real w)
 {
     const bool lags = term[CRITERION] == STATE_PREDICTION;
-    const bool any_ = lags || term[CRITERION] == ENTROPY_TERM || term[CRITERION] == HEBBIAN;
-    return any_ && term[FACTOR] == factor ? (lags ? 2 * w : w) * reals[SCALE] : (real)0;
+    const bool has_factor = lags || term[CRITERION] == ENTROPY_TERM || term[CRITERION] == HEBBIAN;
+    return has_factor && term[FACTOR] == factor ? (lags ? 2 * w : w) * reals[SCALE] : (real)0;
 }
 
 /* Add what `count` terms add to the factors, which are 0 before the first of them. */
